@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+import django
 from django.contrib.auth import get_user_model
 from django.core.management import ManagementUtility, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
@@ -26,12 +27,18 @@ PACKAGES = ("maxxit", "agents", "signals_app", "trading", "positions")
 
 
 class CommandLine(ManagementUtility):
-    """`manage.py` whose `help` shows a summary of each Maxxit command, then the names of Django's."""
+    """`manage.py` whose `help` shows a summary of each Maxxit command, then the names of Django's.
+
+    Its `version` is ours; Django's is `--version`.
+    """
 
     def execute(self) -> None:
         """Run the command. `up` only supervises, so it does not load the applications."""
         if self.argv[1:2] == ["up"]:
             load_command_class("maxxit.ops", "up").run_from_argv(self.argv)
+        elif self.argv[1:2] == ["version"]:
+            django.setup()
+            self.fetch_command("version").run_from_argv(self.argv)
         else:
             super().execute()
 

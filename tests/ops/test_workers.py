@@ -15,6 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 
+from maxxit.core.commands import CommandLine
 from maxxit.embedded.processes import only_one, wait_until
 from maxxit.ops.control import Control
 from maxxit.ops.supervisor import Child, Supervisor
@@ -125,6 +126,15 @@ def test_logs_show_the_newest_lines_and_the_errors(tmp_path: Path, settings: Any
 
 
 @pytest.mark.django_db
+def test_version_on_the_command_line_is_ours_and_not_djangos(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.setup", lambda: None)  # the tests' own is done
+    release.declare()
+    CommandLine(["manage.py", "version", "--json"]).execute()
+    assert json.loads(capsys.readouterr().out)["version"] == "0.1.0"
+
+
 def test_version_tells_both_releases(settings: Any) -> None:
     shown = run("version")
     assert (shown["version"], shown["release"], shown["declared"]) == ("0.1.0", release.mine(), "")

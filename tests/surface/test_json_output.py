@@ -30,6 +30,9 @@ ELSEWHERE = {
     "evaluate-classifier": "tests/llm/test_commands.py",
     **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
        ("show", "train", "evaluate", "promote", "retire", "explain")},
+    **{name: "tests/ops/test_backups.py, a folder and another database" for name in
+       ("backup", "backup list", "backup drill", "restore")},
+    **{f"workers {action}": "tests/ops/test_workers.py, running processes" for action in ("status", "start", "stop")},
     **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
        ("set", "test", "remove", "rotate", "new-key")},
@@ -212,6 +215,13 @@ RUNS: dict[str, Words] = {
     "credentials new-push-key": lambda w, f: [],
     "login-info": lambda w, f: [],
     "portals": lambda w, f: [],
+    "monitoring-status": lambda w, f: [],
+    "verbs": lambda w, f: [],
+    "version": lambda w, f: [],
+    "logs": lambda w, f: [],
+    "audit seal": lambda w, f: [],
+    "audit list": lambda w, f: [],
+    "audit verify": lambda w, f: [],
     "limits list": lambda w, f: [],
     "limits set": lambda w, f: ["max_trade_usd", "2000", "--reason", "test"],
     "limits unset": lambda w, f: ["max_trade_usd", "--reason", "test"],
@@ -275,7 +285,15 @@ def test_json_is_one_line_of_json_and_nothing_else(
         try:
             call_command(*name.split(), *words(world, tmp_path), "--json", stdout=out, stderr=StringIO())
         except SystemExit:  # after they printed what is not well
-            assert name in ("doctor", "health", "ops-snapshot", "portals", "reconcile", "pnl eod")
+            assert name in (
+                "doctor",
+                "health",
+                "monitoring-status",
+                "ops-snapshot",
+                "portals",
+                "reconcile",
+                "pnl eod",
+            )
         text = out.getvalue()
         try:
             found: Any = json.loads(text)

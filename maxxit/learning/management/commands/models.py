@@ -66,7 +66,9 @@ class Command(OpsCommand):
                 help="hours, repeatable (default: config/models.yaml)",
             )
         if action in ("promote", "retire"):
-            parser.add_argument("--reason", required=action == "retire", default="", help="why")
+            parser.add_argument(
+                "--reason", required=action == "retire", default="", help="why, for the record"
+            )
             by_option(parser)
         if action == "gate-test":
             parser.add_argument("--noise", type=whole, default=100, help="random walks (default 100)")
