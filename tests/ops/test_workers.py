@@ -135,6 +135,7 @@ def test_version_on_the_command_line_is_ours_and_not_djangos(
     assert json.loads(capsys.readouterr().out)["version"] == "0.1.0"
 
 
+@pytest.mark.django_db
 def test_version_tells_both_releases(settings: Any) -> None:
     shown = run("version")
     assert (shown["version"], shown["release"], shown["declared"]) == ("0.1.0", release.mine(), "")
