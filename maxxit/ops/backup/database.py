@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -141,12 +141,14 @@ def load(pieces: Iterable[bytes]) -> None:
             try:
                 for piece in pieces:
                     process.stdin.write(piece)  # type: ignore[union-attr]
-                process.stdin.close()  # type: ignore[union-attr]
             except BrokenPipeError:  # it failed: its exit status tells
                 pass
             except BaseException:
                 process.kill()
                 raise
+            finally:
+                with suppress(BrokenPipeError):  # of what was not written yet
+                    process.stdin.close()  # type: ignore[union-attr]
         if process.returncode:
             raise Rejected(f"pg_restore failed: {_last_line(errors)}", code="restore_failed")
 
