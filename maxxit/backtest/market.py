@@ -30,6 +30,8 @@ class Pass:
     markets: Mapping[str, Snapshot]
     quotes: Mapping[str, Quote]
     """Fresh quotes, also those that entries do not use."""
+    prices: Mapping[str, Decimal]
+    """The prices of those quotes, USD."""
     impacts: Mapping[int, Decimal]
     """Account -> impact factor then."""
 
@@ -122,7 +124,9 @@ class Market:
             impacts = impacts | {int(pk): Decimal(factor) for pk, factor in one.impacts.items()}
             place = place_of[one.at]
             markets = {token: figures[row] for token, row in one.markets.items()}
-            passes.append(Pass(place, moment_of(one.at), markets, self.fresh(place), impacts))
+            fresh = self.fresh(place)
+            prices = {symbol: quote.price for symbol, quote in fresh.items()}
+            passes.append(Pass(place, moment_of(one.at), markets, fresh, prices, impacts))
         return passes
 
 

@@ -129,10 +129,20 @@ class _Leaving(NamedTuple):
     place: int
     number: int
     trade: Trade
-    reason: str
+    found: "_Found"
 
 
 ExitKey = tuple[Any, ...]
+Terms = tuple[Decimal, Decimal, Decimal]
+"""Slippage and fee of a venue as fractions, and its depth in USD."""
+
+
+class _Found(NamedTuple):
+    """The exit of a trade, and the quote at which it leaves."""
+
+    place: int
+    reason: str
+    quote: Quote
 
 
 class Exchange:
@@ -140,7 +150,7 @@ class Exchange:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._exits: dict[ExitKey, tuple[int, str] | None] = {}
+        self._exits: dict[ExitKey, _Found | None] = {}
 
     def trade(self, settings: Settings, decided: Decided) -> Traded:
         """Trade `decided` by these settings.
@@ -153,9 +163,7 @@ class Exchange:
 class _Run:
     """The accounts of one run."""
 
-    def __init__(
-        self, market: Market, settings: Settings, exits: dict[ExitKey, tuple[int, str] | None]
-    ) -> None:
+    def __init__(self, market: Market, settings: Settings, exits: dict[ExitKey, _Found | None]) -> None:
         self._market, self._settings, self._exits = market, settings, exits
         self._policy = settings.risk
         self._worth: dict[int, ledger.Worth] = {}
@@ -166,6 +174,7 @@ class _Run:
                 self._terms[one.id] = one
                 self._worth[one.id] = ledger.Worth({USDC: usdc(one.balance)})
                 self._gates[one.account] = OPEN_GATE
+        self._venues = {name: _terms(venue.options) for name, venue in settings.venues.items()}
         self._served: dict[int, int] = defaultdict(int)
         self._carried: dict[int, Decimal] = defaultdict(Decimal)
         self._holdings = limits.Holdings()
@@ -199,8 +208,7 @@ class _Run:
             self._today = defaultdict(int)
         rates = limits.OrderRates(now, symbol_today=self._today, last_entry=self._last_entry)
         owners = OwnersTerms({pk: NO_TERMS for pk in self._terms})
-        prices = {symbol: quote.price for symbol, quote in at.quotes.items()}
-        used = Used(self._gates, at.quotes, prices, self._holdings, rates, owners, self._worth)
+        used = Used(self._gates, at.quotes, at.prices, self._holdings, rates, owners, self._worth)
         entries = {
             name: Entries(used, name, self._policy) for name in {t.venue for t in self._settings.traders}
         }
@@ -212,7 +220,7 @@ class _Run:
                 key=lambda one: (self._served[one.id], one.id),
             )
         ]
-        self._refuse_crowds(orders, prices, now)
+        self._refuse_crowds(orders, at.prices, now)
         for decision, account in orders:
             trader = self._settings.traders[decision.trader]
             self._place(decision, account, trader, entries[trader.venue])
@@ -281,12 +289,13 @@ class _Run:
             ).columns(instrument(decision.token).round_price)
             track = self._market.track(decision.token)
             found = find_exit(track, decision.side, at.place, columns)
-            self._exits[key] = (found.place, found.reason) if found else None
+            quote = self._market.quote(decision.token, found.place) if found else None
+            self._exits[key] = _Found(found.place, found.reason, quote) if found and quote else None
         leaves = self._exits[key]
         if leaves is None:
             self._staying.append(trade)
         else:
-            heapq.heappush(self._leaving, _Leaving(leaves[0], trade.number, trade, leaves[1]))
+            heapq.heappush(self._leaving, _Leaving(leaves.place, trade.number, trade, leaves))
 
     def _close_before(self, place: int) -> None:
         """Book the exits of moments before that of `place`, in order."""
@@ -297,10 +306,9 @@ class _Run:
         trade = leaving.trade
         trader = self._settings.traders[trade.trader]
         side = OrderSide.SELL if trade.side == Side.LONG else OrderSide.BUY
-        quote = self._market.quote(trade.symbol, leaving.place)
-        if quote is None:
-            raise Misconfigured(f"the tape has no quote of {trade.symbol} at {leaving.place}")
-        filled = _filled(trade.entry.quantity, quote, trade.symbol, side, self._venue(trader.venue))
+        filled = _filled(
+            trade.entry.quantity, leaving.found.quote, trade.symbol, side, self._venue(trader.venue)
+        )
         sign = 1 if trade.side == Side.LONG else -1
         self._book(trade.deployment, trade.symbol, -sign * filled.quantity, sign * filled.cash - filled.fee)
         self._release(trade, sign)
@@ -311,7 +319,9 @@ class _Run:
         self._carried[trade.deployment] = shared.carried_loss
         self._owe(trade.deployment, shared.share)
         moment = self._market.moments[leaving.place]
-        self._done.closed.append(Closed(trade, moment, leaving.reason, filled, usdc(earned), shared.share))
+        self._done.closed.append(
+            Closed(trade, moment, leaving.found.reason, filled, usdc(earned), shared.share)
+        )
 
     def _release(self, trade: Trade, sign: int) -> None:
         """Take a closed position out of the holdings."""
@@ -332,11 +342,8 @@ class _Run:
         worth = self._worth[deployment]
         self._worth[deployment] = ledger.Worth(worth.traded, worth.owed - amount)
 
-    def _venue(self, name: str) -> tuple[Decimal, Decimal, Decimal]:
-        """Return slippage and fee as fractions, and the depth in USD."""
-        options = self._settings.venues[name].options
-        bps = Decimal(10_000)
-        return options["slippage_bps"] / bps, options["fee_bps"] / bps, Decimal(options["depth_usd"])
+    def _venue(self, name: str) -> Terms:
+        return self._venues[name]
 
     def _refuse_crowds(
         self, orders: list[tuple[Decision, Account]], prices: Mapping[str, Decimal], now: datetime
@@ -364,9 +371,12 @@ class _Run:
             )
 
 
-def _filled(
-    quantity: Decimal, quote: Quote, symbol: str, side: str, venue: tuple[Decimal, Decimal, Decimal]
-) -> Fill:
+def _terms(options: Mapping[str, Any]) -> Terms:
+    bps = Decimal(10_000)
+    return options["slippage_bps"] / bps, options["fee_bps"] / bps, Decimal(options["depth_usd"])
+
+
+def _filled(quantity: Decimal, quote: Quote, symbol: str, side: str, venue: Terms) -> Fill:
     """Fill an order at one moment as the paper venue does, in `FILLS` fills at most.
 
     Raises `Misconfigured` where the depth is too small for that: the rest would fill at later prices.

@@ -71,10 +71,41 @@ def test_check_equal_ends_with_0_or_1_and_says_which(path: Path) -> None:
     assert ended.value.code == 1
 
 
+def test_sweep_shows_the_best_and_what_luck_would_reach(path: Path) -> None:
+    words = ("sweep", "--tape", str(path), "--vary", f"{TRAILING}=0.5,1,2,none", "--processes", "1")
+
+    result = told(*words)
+
+    assert (result["tried"], sum(result["refused"].values())) == (3, 1)
+    assert result["best_of_luck"] > 0
+    assert 0 <= result["deflated_sharpe"] <= 1
+    assert result["best"][0]["figures"]["closed"] > 0
+    assert "3 settings tried on 4 days: the best has a Sharpe ratio of" in said(*words)
+
+
+def test_walk_forward_shows_each_window(path: Path) -> None:
+    words = ("walk-forward", "--tape", str(path), "--vary", f"{TRAILING}=0.5,1,2", "--processes", "1")
+    days = ("--train-days", "2", "--test-days", "1", "--embargo-days", "0")
+
+    result = told(*words, *days)
+
+    assert (len(result["windows"]), result["test_days"]) == (2, 2)
+    assert "3 settings; the tests together: return" in said(*words, *days)
+
+
+def test_a_placebo_says_where_the_real_result_stands(path: Path) -> None:
+    result = told("check", "placebo", "--tape", str(path), "--shifts", "3")
+
+    assert len(result["shifted"]) == 3
+    assert "the real result is above" in said("check", "placebo", "--tape", str(path), "--shifts", "3")
+
+
 def test_what_is_missing_or_wrong_is_named(path: Path) -> None:
     for arguments, wrong in (
         (("check", "equal"), "missing: --posts, --candles, --from, --to"),
         (("run", "--tape", str(path), "--set", "generate.bars=9"), "generate.bars is recorded on the tape"),
+        (("check", "lookahead", "--tape", str(path)), "check lookahead needs --candles"),
+        (("sweep", "--tape", str(path), "--vary", f"{TRAILING}=1..2"), "is not FIRST..LAST..STEP"),
         (("run", "--tape", f"{path}.no"), "cannot be read: No such file"),
         (("run", "--tape", str(path), "--set", "x"), "'x' is not KEY=VALUE"),
     ):

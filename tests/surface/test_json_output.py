@@ -26,7 +26,8 @@ ELSEWHERE = {
     "bench sweep": "tests/surface/test_bench.py, a process and a database",
     "replay": "tests/replay/test_replay.py, a database",
     "preview": "tests/replay/test_previews.py, a database",
-    **{f"backtest {action}": "tests/backtest/test_command.py, a tape" for action in ("run", "compare", "check")},
+    **{f"backtest {action}": "tests/backtest/test_command.py, a tape" for action in
+       ("run", "compare", "check", "sweep", "walk-forward")},
     "evaluate-classifier": "tests/llm/test_commands.py",
     **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
        ("show", "train", "evaluate", "promote", "retire", "explain")},

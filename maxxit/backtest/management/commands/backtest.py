@@ -4,16 +4,20 @@ import logging
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandParser
 
 from maxxit.core import clock
-from maxxit.core.commands import OpsCommand
+from maxxit.core.commands import OpsCommand, count, whole
 from maxxit.core.config import use_profile
 from maxxit.core.errors import Misconfigured
 from maxxit.embedded.scratch import scratch_database
 from maxxit.replay.tape import Tape
+
+if TYPE_CHECKING:
+    from maxxit.backtest.run import Backtest
+    from maxxit.backtest.sweep import Sweep
 
 
 def change(text: str) -> tuple[str, str]:
@@ -33,12 +37,15 @@ class Command(OpsCommand):
         "examples:\n"
         "  manage.py replay --posts posts.jsonl --candles DIR --from 2017-12-01 --to 2017-12-31 --tape month.tape\n"
         "  manage.py backtest run --tape month.tape --set exits.signal.trailing_pct=2\n"
+        "  manage.py backtest sweep --tape month.tape --vary exits.signal.trailing_pct=0.5..3..0.5\n"
         "  manage.py backtest check equal --tape month.tape"
     )
     subcommands = {
         "run": "run one set of settings on a tape",
         "compare": "compare two sets of settings on a tape: figures, trades, first difference",
-        "check": "check the backtest: equal (to the replay)",
+        "sweep": "try many settings and say how good the best would be by luck",
+        "walk-forward": "choose settings on some days and test them on the days after",
+        "check": "check the backtest: equal (to the replay), lookahead, recursive, placebo",
     }
 
     def options(self, parser: CommandParser, action: str) -> None:
@@ -57,12 +64,39 @@ class Command(OpsCommand):
                 "--with", dest="others", type=change, action="append", default=[], metavar="KEY=VALUE",
                 help="a setting of the second run",
             )  # fmt: skip
+        elif action in ("sweep", "walk-forward"):
+            self._options_of_sweep(parser, action)
         elif action == "check":
-            parser.add_argument("what", choices=["equal"], help="equal: every closed position, to the replay")
+            parser.add_argument(
+                "what", choices=["equal", "lookahead", "recursive", "placebo"],
+                help="equal: every closed position, to the replay · lookahead: indicators use no later bar · "
+                "recursive: they do not drift with more warm-up · placebo: the same posts at other times",
+            )  # fmt: skip
+            parser.add_argument("--shifts", type=count, default=20, help="of a placebo (default 20)")
+            parser.add_argument(
+                "--seed", type=whole, default=1, help="of what is drawn at random (default 1)"
+            )
             parser.add_argument("--posts", type=Path, help="JSON-lines file, where there is no tape")
             parser.add_argument("--candles", type=Path, help="folder of candle files, where there is no tape")
             parser.add_argument("--from", dest="start", default="", help="first day or moment, UTC")
             parser.add_argument("--to", dest="end", default="", help="last day (included) or moment, UTC")
+
+    @staticmethod
+    def _options_of_sweep(parser: CommandParser, action: str) -> None:
+        parser.add_argument(
+            "--vary", type=change, action="append", required=True, metavar="KEY=VALUES",
+            help="1,2,3 or FIRST..LAST..STEP; repeat it for the combinations of several keys",
+        )  # fmt: skip
+        parser.add_argument(
+            "--most", type=count, default=1000, help="settings tried at most, drawn at random"
+        )
+        parser.add_argument("--seed", type=whole, default=1, help="of what is drawn at random (default 1)")
+        parser.add_argument("--processes", type=count, default=2, help="processes (default 2)")
+        parser.add_argument("--top", type=count, default=10, help="settings shown (default 10)")
+        if action == "walk-forward":
+            parser.add_argument("--train-days", type=count, default=14, help="days to choose by (default 14)")
+            parser.add_argument("--test-days", type=count, default=7, help="days to test on (default 7)")
+            parser.add_argument("--embargo-days", type=whole, default=1, help="days between (default 1)")
 
     def run(self, **options: Any) -> Any:
         use_profile(options["profile"])
@@ -71,7 +105,13 @@ class Command(OpsCommand):
             return self._run(options["tape"], changes, trades=options["trades"])
         if options["action"] == "compare":
             return self._compare(options["tape"], changes, dict(options["others"]))
-        return self._check_equal(options, changes)
+        if options["action"] == "sweep":
+            return self._sweep(options)
+        if options["action"] == "walk-forward":
+            return self._walk_forward(options)
+        if options["what"] == "equal":
+            return self._check_equal(options, changes)
+        return self._check_bias(options, changes)
 
     def _run(self, path: Path, changes: Mapping[str, str], *, trades: bool) -> dict[str, Any]:
         from maxxit.backtest.figures import cautions, figures_of, trade_row
@@ -136,6 +176,121 @@ class Command(OpsCommand):
             "first_difference": compared.difference,
         }
 
+    def _swept(self, options: Mapping[str, Any]) -> "tuple[Backtest, Sweep]":
+        from maxxit.backtest.run import Backtest
+        from maxxit.backtest.sweep import grid, sweep, values_of
+        from maxxit.replay.tape import read
+
+        varied = {key: values_of(text) for key, text in options["vary"]}
+        fixed = dict(options["changes"])
+        backtest = Backtest(read(options["tape"]))
+        settings = [fixed | one for one in grid(varied, options["most"], options["seed"])]
+        done = sweep(backtest, settings, options["processes"])
+        for why, times in sorted(done.refused.items()):
+            self.say(f"{times} refused: {why}", "WARNING")
+        return backtest, done
+
+    def _sweep(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        from maxxit.backtest.sweep import row_of
+
+        backtest, done = self._swept(options)
+        best = done.tried[: options["top"]]
+        self.table(
+            ["setting", "closed", "net", "TWR", "max drawdown", "Sharpe"],
+            [
+                (
+                    _changed(one.changes), one.figures.closed, f"{one.figures.net:.2f}", _shown(one.figures.twr),
+                    _shown(one.figures.max_drawdown), _shown(one.figures.sharpe),
+                )
+                for one in best
+            ],
+        )  # fmt: skip
+        self.say()
+        self.say(done.verdict())
+        return {
+            "tape": backtest.tape.digest,
+            "tried": len(done.tried),
+            "refused": done.refused,
+            "days": done.days,
+            "best_of_luck": done.luck,
+            "deflated_sharpe": done.deflated,
+            "verdict": done.verdict(),
+            "best": [row_of(one) for one in best],
+        }
+
+    def _walk_forward(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        from maxxit.backtest.sweep import walk_forward
+
+        backtest, done = self._swept(options)
+        found = walk_forward(
+            done,
+            backtest.tape.start,
+            options["train_days"],
+            options["test_days"],
+            options["embargo_days"],
+        )
+        self.table(
+            ["train from", "test from", "test to", "setting", "Sharpe before", "return after"],
+            [
+                (
+                    f"{one.train_from:%Y-%m-%d}", f"{one.test_from:%Y-%m-%d}", f"{one.test_to:%Y-%m-%d}",
+                    _changed(one.changes), f"{one.train_sharpe:.2f}", f"{one.test_return:+.2%}",
+                )
+                for one in found.windows
+            ],
+        )  # fmt: skip
+        self.say()
+        self.say(
+            f"{found.tried} settings; the tests together: return {found.test_return:+.2%}, Sharpe ratio "
+            f"{found.test_sharpe:.2f} on {len(found.out_of_sample)} days"
+        )
+        return {
+            "tape": backtest.tape.digest,
+            "tried": found.tried,
+            "windows": [vars(one) | {"changes": dict(one.changes)} for one in found.windows],
+            "test_return": found.test_return,
+            "test_sharpe": found.test_sharpe,
+            "test_days": len(found.out_of_sample),
+        }
+
+    def _check_bias(self, options: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+        from maxxit.backtest import bias
+        from maxxit.backtest.market import moment_of
+        from maxxit.backtest.run import Backtest
+        from maxxit.replay.tape import read
+        from signals_app.inputs import read_candles
+
+        what = options["what"]
+        needed = ("tape",) if what == "placebo" else ("tape", "candles")
+        if missing := [f"--{name}" for name in needed if not options[name]]:
+            raise Misconfigured(f"check {what} needs {' and '.join(missing)}")
+        tape = read(options["tape"])
+        if what == "placebo":
+            result = bias.placebo(Backtest(tape), options["shifts"], options["seed"], changes)
+            self.say(
+                f"net {result.real:.2f} USDC; the same posts at {len(result.shifted)} other times: "
+                f"{result.shifted[0]:.2f} to {result.shifted[-1]:.2f} USDC"
+            )
+            self.say(f"the real result is above {result.percentile:.0f} % of them")
+            return {"net": result.real, "shifted": result.shifted, "percentile": result.percentile}
+        bars, _ = read_candles(options["candles"], moment_of(tape.start), moment_of(tape.end))
+        drift: dict[str, float] = {}
+        if what == "lookahead":
+            found = bias.lookahead(tape, bars, options["seed"])
+        else:
+            found, drift = bias.recursive(tape, bars, options["seed"])
+            self.table(["indicator", "drift"], [(name, f"{value:.2%}") for name, value in drift.items()])
+        for problem in found.problems[:10]:
+            self.say(problem, "ERROR")
+        self.exit_code = 0 if found.passed else 1
+        self.say(f"{found.looked_at} indicator snapshots, {len(found.problems)} problems")
+        return {
+            "check": what,
+            "looked_at": found.looked_at,
+            "problems": found.problems,
+            **({"drift": drift} if drift else {}),
+        }
+
     def _check_equal(self, options: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
         from maxxit.backtest.equal import compare
         from maxxit.backtest.run import Backtest
@@ -189,6 +344,10 @@ class Command(OpsCommand):
                 return record_tape(Taped(options["posts"], options["candles"], start, end), progress)
         finally:
             logging.disable(logging.NOTSET)
+
+
+def _changed(changes: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in changes.items()) or "as recorded"
 
 
 def _shown(value: Any) -> str:

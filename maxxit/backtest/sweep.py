@@ -1,0 +1,251 @@
+"""Try many settings on one tape, and say how good the best of so many would be by luck alone.
+
+Settings are compared by the Sharpe ratio of the daily equity. `best_of_luck` is what the best of N settings without any
+skill is expected to reach; the deflated Sharpe ratio is the probability that the true ratio is above it (Bailey and
+López de Prado, 2014).
+"""
+
+import itertools
+import multiprocessing
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maxxit.backtest.figures import Figures, equity_curve, figures_of
+from maxxit.backtest.run import Backtest
+from maxxit.core.errors import Misconfigured
+from maxxit.learning.statistics import best_of_luck, deflated_sharpe, sharpe
+from positions.performance import returns
+
+Changes = Mapping[str, str]
+MOST_VALUES = 1_000
+"""Of one key."""
+LARGEST_GRID = 10_000_000
+CHUNK = 20
+"""Settings that a process is given at a time."""
+LUCK = 0.95
+"""A deflated Sharpe ratio from here on is more than luck."""
+
+
+def values_of(text: str) -> list[str]:
+    """Return the values of `1,2,3` or of `1..3..0.5` (first, last, step). Raises `Misconfigured` for another text."""
+    if ".." not in text:
+        return [value.strip() for value in text.split(",")]
+    try:
+        first, last, step = (Decimal(part) for part in text.split(".."))
+        if step <= 0 or last < first or (last - first) / step > MOST_VALUES:
+            raise ValueError
+    except (ValueError, InvalidOperation):
+        raise Misconfigured(
+            f"{text!r} is not FIRST..LAST..STEP with at most {MOST_VALUES} values, for example 0.5..3..0.5"
+        ) from None
+    return [f"{(first + step * n).normalize():f}" for n in range(int((last - first) / step) + 1)]
+
+
+def grid(varied: Mapping[str, Sequence[str]], most: int, seed: int) -> list[Changes]:
+    """Return each combination of values, or `most` of them drawn at random (by `seed`) where there are more."""
+    keys, lists = list(varied), list(varied.values())
+    total = 1
+    for values in lists:
+        total *= len(values)
+    if total > LARGEST_GRID:
+        raise Misconfigured(f"{total:,} combinations: give fewer values, at most {LARGEST_GRID:,}")
+    if total <= most:
+        return [dict(zip(keys, values, strict=True)) for values in itertools.product(*lists)]
+    chosen = sorted(random.Random(seed).sample(range(total), most))  # noqa: S311 (no secret)
+    return [_combination(keys, lists, number) for number in chosen]
+
+
+def _combination(keys: Sequence[str], lists: Sequence[Sequence[str]], number: int) -> Changes:
+    found = {}
+    for key, values in zip(reversed(keys), reversed(lists), strict=True):
+        number, place = divmod(number, len(values))
+        found[key] = values[place]
+    return dict(reversed(found.items()))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One setting of a sweep."""
+
+    changes: Changes
+    figures: Figures
+    daily: NDArray[np.float64]
+    """Returns by UTC day."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The settings that were tried, the best by Sharpe ratio first."""
+
+    tried: list[Tried]
+    refused: dict[str, int] = field(default_factory=dict)
+    """Why settings were refused -> how many."""
+
+    @property
+    def days(self) -> int:
+        """Number of daily returns."""
+        return len(self.tried[0].daily) if self.tried else 0
+
+    @property
+    def luck(self) -> float:
+        """Annualised Sharpe ratio that the best of as many settings without skill is expected to reach."""
+        return best_of_luck(len(self.tried), self.days) * annual()
+
+    @property
+    def deflated(self) -> float:
+        """Probability that the best setting's true Sharpe ratio is above `luck`."""
+        return deflated_sharpe(self.tried[0].daily, len(self.tried)) if self.tried else 0.0
+
+    def verdict(self) -> str:
+        """Return in a sentence whether the best is more than luck."""
+        if not self.tried:
+            return "No setting could be run."
+        best = sharpe(self.tried[0].daily) * annual()
+        text = (
+            f"{len(self.tried)} settings tried on {self.days} days: the best has a Sharpe ratio of {best:.2f}, the "
+            f"best of as many without skill is expected at {self.luck:.2f}; deflated Sharpe ratio {self.deflated:.2f}"
+        )
+        if self.deflated >= LUCK:
+            return f"{text}, which is more than luck."
+        return f"{text}, below {LUCK}: this may well be luck."
+
+
+def annual() -> float:
+    """Return the factor from a daily to an annualised Sharpe ratio."""
+    return float(np.sqrt(returns.DAYS_A_YEAR))
+
+
+def sweep(backtest: Backtest, settings: Sequence[Changes], processes: int = 1) -> Sweep:
+    """Run every setting. With `processes` above 1 they are shared among forked processes; the result is the same."""
+    parts = [settings[start : start + CHUNK] for start in range(0, len(settings), CHUNK)]
+    found: list[Tried | str] = []
+    if processes == 1 or len(parts) == 1:
+        for part in parts:
+            found += _try(backtest, part)
+    else:
+        forked = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(processes, forked, _take, (backtest,)) as pool:
+            for part_of in pool.map(_try_taken, parts):
+                found += part_of
+    tried = [one for one in found if isinstance(one, Tried)]
+    refused: dict[str, int] = {}
+    for one in found:
+        if isinstance(one, str):
+            refused[one] = refused.get(one, 0) + 1
+    tried.sort(key=lambda one: (-sharpe(one.daily), -one.figures.net, sorted(one.changes.items())))
+    return Sweep(tried, refused)
+
+
+_taken: list[Backtest] = []
+"""In a forked process: the backtest that it was forked with."""
+
+
+def _take(backtest: Backtest) -> None:
+    _taken[:] = [backtest]
+
+
+def _try_taken(settings: Sequence[Changes]) -> list[Tried | str]:
+    return _try(_taken[0], settings)
+
+
+def _try(backtest: Backtest, settings: Sequence[Changes]) -> list[Tried | str]:
+    """Run settings one by one; one that is refused stops no other."""
+    found: list[Tried | str] = []
+    for changes in settings:
+        try:
+            found.append(_tried(backtest, changes))
+        except Misconfigured as error:
+            found.append(str(error))
+    return found
+
+
+def _tried(backtest: Backtest, changes: Changes) -> Tried:
+    outcome = backtest.run(changes)
+    curve = equity_curve(outcome, backtest.market)
+    return Tried(changes, figures_of(outcome, backtest.market, curve), returns.daily(curve).returns)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One step of a walk-forward: the setting that was best before, and what it did afterwards."""
+
+    train_from: datetime
+    test_from: datetime
+    test_to: datetime
+    changes: Changes
+    train_sharpe: float
+    """Annualised, of the days before."""
+    test_return: float
+    """Fraction, of the days of the test."""
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """The steps of a walk-forward, and the returns of all tests joined."""
+
+    windows: list[Window]
+    out_of_sample: NDArray[np.float64]
+    """Daily returns of the tests."""
+    tried: int
+
+    @property
+    def test_sharpe(self) -> float:
+        """Annualised Sharpe ratio of all tests."""
+        return sharpe(self.out_of_sample) * annual()
+
+    @property
+    def test_return(self) -> float:
+        """Compounded return of all tests, a fraction."""
+        return float(np.prod(1 + self.out_of_sample) - 1)
+
+
+def walk_forward(done: Sweep, start: int, train: int, test: int, embargo: int = 1) -> WalkForward:
+    """Choose in each window the setting with the best Sharpe ratio of `train` days, and take its next `test` days.
+
+    `embargo` days between both are left out, because positions that are open then belong to both.
+
+    Args:
+        start: seconds since 1970 UTC of the first day.
+    """
+    if not done.tried:
+        raise Misconfigured("no setting could be run: there is nothing to walk forward with")
+    daily = np.array([one.daily for one in done.tried])
+    windows: list[Window] = []
+    parts: list[NDArray[np.float64]] = []
+    for begins in _begins(daily.shape[1], train, test, embargo):
+        trained = daily[:, begins : begins + train]
+        ratios = [sharpe(row) for row in trained]
+        best = int(np.argmax(ratios))
+        tested = daily[best, begins + train + embargo : begins + train + embargo + test]
+        parts.append(tested)
+        days = [begins, begins + train + embargo, begins + train + embargo + test]
+        moments = [datetime.fromtimestamp(start + day * returns.DAY, UTC) for day in days]
+        windows.append(
+            Window(
+                moments[0], moments[1], moments[2], done.tried[best].changes, ratios[best] * annual(),
+                float(np.prod(1 + tested) - 1),
+            )
+        )  # fmt: skip
+    if not windows:
+        raise Misconfigured(
+            f"the tape has {daily.shape[1]} days: too few for {train} of training, {embargo} between and {test} of test"
+        )
+    return WalkForward(windows, np.concatenate(parts), len(done.tried))
+
+
+def _begins(days: int, train: int, test: int, embargo: int) -> Iterator[int]:
+    """Yield the first day of each window; the tests follow one another."""
+    return iter(range(0, days - train - embargo - test + 1, test))
+
+
+def row_of(one: Tried) -> dict[str, Any]:
+    """Return a setting with its figures for programs."""
+    return {"changes": dict(one.changes), "figures": one.figures.as_json()}

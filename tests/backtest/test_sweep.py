@@ -1,0 +1,95 @@
+"""Sweeps are the same whatever runs them, and say what luck would reach; walk-forwards test on later days only."""
+
+import numpy as np
+import pytest
+
+from maxxit.backtest import sweep as sweeps
+from maxxit.backtest.run import Backtest
+from maxxit.backtest.sweep import Sweep, Tried, grid, sweep, values_of, walk_forward
+from maxxit.core.errors import Misconfigured
+from maxxit.learning.statistics import deflated_sharpe, sharpe
+from tests.backtest.tapes import START, small_tape
+
+DAY = 86_400
+
+
+def test_values_are_lists_or_ranges() -> None:
+    assert values_of("1, 2,x") == ["1", "2", "x"]
+    assert values_of("0.5..2..0.5") == ["0.5", "1", "1.5", "2"]
+    for wrong in ("1..2", "2..1..1", "1..2..0", "1..9999..1", "a..b..c"):
+        with pytest.raises(Misconfigured, match=r"FIRST\.\.LAST\.\.STEP"):
+            values_of(wrong)
+
+
+def test_a_grid_holds_each_combination_or_a_draw_of_them() -> None:
+    varied = {"a": ["1", "2"], "b": ["x", "y", "z"]}
+
+    assert len(grid(varied, 6, 1)) == 6
+    drawn = grid(varied, 4, 1)
+    assert len({tuple(one.items()) for one in drawn}) == 4
+    assert drawn == grid(varied, 4, 1)
+    assert all(one in grid(varied, 6, 1) for one in drawn)
+
+
+def test_processes_change_nothing_and_a_refused_setting_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sweeps, "CHUNK", 2)
+    backtest = Backtest(small_tape(days=5))
+    settings = grid({"exits.signal.trailing_pct": ["0.5", "1", "2", "none"]}, 10, 1)
+
+    one, two = sweep(backtest, settings), sweep(backtest, settings, processes=2)
+
+    assert [t.changes for t in one.tried] == [t.changes for t in two.tried]
+    assert [t.figures for t in one.tried] == [t.figures for t in two.tried]
+    assert len(one.tried) == 3
+    [(why, times)] = one.refused.items()
+    assert times == 1
+    assert "give both or neither" in why
+    ratios = [sharpe(t.daily) for t in one.tried]
+    assert ratios == sorted(ratios, reverse=True)
+
+
+def made(daily: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> Sweep:
+    """A sweep of made-up daily returns, one row a setting."""
+    figures = object()
+    rows = [Tried({"n": str(n)}, figures, row) for n, row in enumerate(daily)]  # type: ignore[arg-type]
+    return Sweep(sorted(rows, key=lambda one: -sharpe(one.daily)))
+
+
+def test_the_best_of_many_random_walks_is_called_luck_and_an_edge_is_not() -> None:
+    chance = np.random.default_rng(7)
+    worlds, promoted = 200, 0
+    for _ in range(worlds):
+        done = made(chance.normal(0, 0.01, (50, 120)))
+        promoted += done.deflated >= sweeps.LUCK
+    print(f"random walks called more than luck: {promoted} of {worlds}")
+    assert promoted <= worlds * 0.05
+
+    edge = chance.normal(0, 0.01, (50, 120))
+    edge[3] += 0.006
+    assert made(edge).deflated >= sweeps.LUCK
+    assert "more than luck" in made(edge).verdict()
+    assert "may well be luck" in made(chance.normal(0, 0.01, (50, 120))).verdict()
+
+
+def test_a_walk_forward_tests_what_was_best_before_on_later_days() -> None:
+    daily = np.full((2, 30), 0.001)
+    daily += np.random.default_rng(1).normal(0, 1e-4, daily.shape)
+    daily[0, :14] += 0.02  # best in the first half
+    daily[1, 14:] += 0.02
+
+    found = walk_forward(made(daily), START, train=10, test=5, embargo=1)
+
+    assert [one.changes["n"] for one in found.windows] == ["0", "0", "1"]
+    assert [(one.test_from.timestamp() - START) / DAY for one in found.windows] == [11, 16, 21]
+    assert len(found.out_of_sample) == 15
+    assert found.windows[1].test_return < 0.02  # what was best before is not best after
+    with pytest.raises(Misconfigured, match="the tape has 30 days: too few for 28 of training"):
+        walk_forward(made(daily), START, train=28, test=5)
+
+
+def test_one_setting_needs_no_deflation() -> None:
+    returns = np.random.default_rng(3).normal(0.001, 0.01, 60)
+
+    assert deflated_sharpe(returns, 1) > deflated_sharpe(returns, 1000)
