@@ -88,7 +88,7 @@ class Command(OpsCommand):
             help="1,2,3 or FIRST..LAST..STEP; repeat it for the combinations of several keys",
         )  # fmt: skip
         parser.add_argument(
-            "--most", type=count, default=1000, help="settings tried at most, drawn at random"
+            "--most", type=count, default=1000, help="settings tried at most, drawn at random (default 1000)"
         )
         parser.add_argument("--seed", type=whole, default=1, help="of what is drawn at random (default 1)")
         parser.add_argument("--processes", type=count, default=2, help="processes (default 2)")
@@ -184,7 +184,7 @@ class Command(OpsCommand):
         varied = {key: values_of(text) for key, text in options["vary"]}
         fixed = dict(options["changes"])
         backtest = Backtest(read(options["tape"]))
-        settings = [fixed | one for one in grid(varied, options["most"], options["seed"])]
+        settings = [{**fixed, **one} for one in grid(varied, options["most"], options["seed"])]
         done = sweep(backtest, settings, options["processes"])
         for why, times in sorted(done.refused.items()):
             self.say(f"{times} refused: {why}", "WARNING")
