@@ -133,12 +133,19 @@ UNFIT: dict[str, list[Any]] = {
 """Texts that are no post, of those that the wire format of each can carry."""
 
 
-@pytest.fixture(params=SOURCES)
+STORED = ("telegram", "inbound")
+"""What others push to us is in the database until it is read."""
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    """Those of a test with this source."""
+    return [pytest.mark.django_db] if name in STORED else []
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks(name)) for name in SOURCES])
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, time: RecordedClock, empty_cache: None
 ) -> Iterator[World]:
-    if request.param in ("telegram", "inbound"):
-        request.getfixturevalue("db")
     with SOURCES[request.param](tmp_path) as made:
         yield made
 
@@ -205,7 +212,7 @@ def test_who_said_nothing_has_nothing_of_others(world: World) -> None:
 @pytest.mark.parametrize(
     ("world", "text"),
     [
-        pytest.param(name, text, id=f"{name}-{place}")
+        pytest.param(name, text, id=f"{name}-{place}", marks=marks(name))
         for name, texts in UNFIT.items()
         for place, text in enumerate(texts)
     ],

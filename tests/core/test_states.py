@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agents.states import AGENT, DEPLOYMENT, AgentState, DeploymentState
 from maxxit.core.errors import IllegalMove
 from maxxit.core.states import Moves, check_move
+from maxxit.learning.states import TRAINED_MODEL, ModelState
 from maxxit.notify.states import DELIVERY, DeliveryState
 from maxxit.replay.states import PREVIEW, PreviewState
 from positions.states import POSITION, PositionState
@@ -36,6 +37,7 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     "billing event": (BILLING, BillingState, BillingState.DUE, {"charged", "waived"}),
     "request of keys": (REQUEST, RequestState, RequestState.WAITING, {"accepted", "refused", "replaced"}),
     "preview": (PREVIEW, PreviewState, PreviewState.QUEUED, {"done", "failed", "canceled"}),
+    "trained model": (TRAINED_MODEL, ModelState, ModelState.CANDIDATE, set[str]()),
     "transaction": (
         TRANSACTION,
         TxState,
