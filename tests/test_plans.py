@@ -28,7 +28,7 @@ from positions import book, costs, health
 from positions.exits import sweep
 from positions.performance import equity, identity, parts, roll_up
 from tests.bench.history import requests
-from tests.bench.history_rows import TABLES, Size, fill
+from tests.bench.history_rows import TABLES, Size, analyze, fill
 from trading import gate, tasks
 from trading.entries import planning
 from trading.models import LedgerEntry, Order
@@ -48,7 +48,7 @@ def history(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock(), transaction.atomic():
         fill(SMALL)
         with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")
+            analyze()
             cursor.execute(
                 "UPDATE pg_class SET reltuples = reltuples * %s WHERE relname = ANY(%s)",
                 [LONGER, sorted(HISTORY)],

@@ -313,10 +313,20 @@ def fill(size: Size, steps: Sequence[str] = STEPS, *, rolled_up: bool = True) ->
                 cursor.execute(statement, told)
         for create, _ in indexes:
             cursor.execute(create)
-        cursor.execute("ANALYZE")
+        analyze()
         if rolled_up:
             roll_up.roll_up()
         cursor.execute("SET LOCAL session_replication_role = DEFAULT")
+
+
+def analyze() -> None:
+    """Let the planner know our tables.
+
+    Not those of the server: its locks are held until the transaction ends, and other databases need the same.
+    """
+    with connection.cursor() as cursor:
+        names = map(connection.ops.quote_name, sorted(connection.introspection.table_names(cursor)))
+        cursor.execute(f"ANALYZE {', '.join(names)}")
 
 
 def finish() -> None:
