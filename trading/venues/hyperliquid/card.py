@@ -1,4 +1,4 @@
-"""The permission card of an agent key: what the platform can do with it, what it cannot, what is not bounded."""
+"""The permission card of an agent key: what it allows the platform to do, and which losses have no limit."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""The permission card of an agent key names what the signer bounds, and what nothing bounds."""
+"""The permission card of an agent key lists what the key limits and what has no limit."""
 
 from dataclasses import replace
 from decimal import Decimal as D
