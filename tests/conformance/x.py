@@ -11,7 +11,7 @@ from xdk import schemas
 from tests.conformance.conftest import KEY, Fakes
 from tests.conformance.loopback import redirect
 
-FIELDS = ["created_at", "note_tweet", "public_metrics"]
+FIELDS = ["created_at", "note_tweet", "public_metrics", "author_id"]
 LIMITED = {"title": "Too Many Requests", "detail": "Too Many Requests", "type": "about:blank", "status": 429}
 
 
