@@ -140,8 +140,13 @@ def sweep(backtest: Backtest, settings: Sequence[Changes], processes: int = 1) -
     for one in found:
         if isinstance(one, str):
             refused[one] = refused.get(one, 0) + 1
-    tried.sort(key=lambda one: (-sharpe(one.daily), -one.figures.net, sorted(one.changes.items())))
+    tried.sort(key=lambda one: (-sharpe(one.daily), -one.figures.net, _name(one)))
     return Sweep(tried, refused)
+
+
+def _name(one: Tried) -> list[tuple[str, str]]:
+    """Return the keys and values of a setting in a fixed order."""
+    return sorted(one.changes.items())
 
 
 _taken: list[Backtest] = []
@@ -210,14 +215,17 @@ class WalkForward:
 def walk_forward(done: Sweep, start: int, train: int, test: int, embargo: int = 1) -> WalkForward:
     """Choose in each window the setting with the best Sharpe ratio of `train` days, and take its next `test` days.
 
-    `embargo` days between both are left out, because positions that are open then belong to both.
+    `embargo` days between both are left out, because positions that are open then belong to both. Where several
+    settings are equally good, the first by its keys and values as text is taken: the order of `done.tried` depends on
+    the days of the tests.
 
     Args:
         start: seconds since 1970 UTC of the first day.
     """
     if not done.tried:
         raise Misconfigured("no setting could be run: there is nothing to walk forward with")
-    daily = np.array([one.daily for one in done.tried])
+    tried = sorted(done.tried, key=_name)
+    daily = np.array([one.daily for one in tried])
     windows: list[Window] = []
     parts: list[NDArray[np.float64]] = []
     for begins in _begins(daily.shape[1], train, test, embargo):
@@ -230,7 +238,7 @@ def walk_forward(done: Sweep, start: int, train: int, test: int, embargo: int = 
         moments = [datetime.fromtimestamp(start + day * returns.DAY, UTC) for day in days]
         windows.append(
             Window(
-                moments[0], moments[1], moments[2], done.tried[best].changes, ratios[best] * annual(),
+                moments[0], moments[1], moments[2], tried[best].changes, ratios[best] * annual(),
                 float(np.prod(1 + tested) - 1),
             )
         )  # fmt: skip

@@ -89,6 +89,16 @@ def test_a_walk_forward_tests_what_was_best_before_on_later_days() -> None:
         walk_forward(made(daily), START, train=28, test=5)
 
 
+@pytest.mark.parametrize("later", [0, 1])
+def test_settings_that_tie_on_the_days_before_are_not_chosen_by_the_days_after(later: int) -> None:
+    daily = np.tile(np.random.default_rng(2).normal(0.001, 0.01, 20), (2, 1))
+    daily[later, 10:] += 0.02  # which of both is better afterwards
+
+    found = walk_forward(made(daily), START, train=10, test=10, embargo=0)
+
+    assert [one.changes["n"] for one in found.windows] == ["0"]
+
+
 def test_one_setting_needs_no_deflation() -> None:
     returns = np.random.default_rng(3).normal(0.001, 0.01, 60)
 
