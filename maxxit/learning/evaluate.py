@@ -25,6 +25,8 @@ LEAST_TRAINING = 24 * 7
 """Hours with features before the first fold."""
 COST = 0.0030
 """Fraction of the traded amount for opening and closing a trade (30 bp)."""
+SHORTEST_DIRECTION = 2
+"""Hours: with a horizon of one, an entry one hour late would leave when it enters."""
 THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 """Least forecast in standard deviations that is traded: the candidates of a direction model."""
 
@@ -186,13 +188,22 @@ def _by_fold(values: NDArray[Any], fold: NDArray[np.int64]) -> tuple[float, ...]
 
 
 def direction(name: str, data: Data, *, seed: int, counted_before: int = 0) -> DirectionMetrics:
-    """Return the metrics of a direction model at the best of `THRESHOLDS`.
+    """Return the metrics of a direction model at the best of `THRESHOLDS`; of several that are equal, the lowest.
 
-    `data` has one row a horizon (step = horizon), so that trades do not overlap.
+    `data` has one row a horizon (step = horizon), so that trades do not overlap. Each trade has the same stake, so that
+    results are sums of simple returns.
 
     Args:
         counted_before: candidates of earlier runs on overlapping data; those of this run are added.
+
+    Raises Rejected for a horizon below `SHORTEST_DIRECTION`.
     """
+    if data.rows.horizon < SHORTEST_DIRECTION:
+        raise Rejected(
+            f"a direction model needs a horizon of at least {SHORTEST_DIRECTION} h, not {data.rows.horizon} h: its "
+            "trades are also judged when they are entered one hour late",
+            code="horizon_too_short",
+        )
     tested = walk_forward(name, data)
     rows, made = tested.data.rows, tested.forecasts
     centred = made.quantiles - made.quantiles[:, [3]]
@@ -205,19 +216,18 @@ def direction(name: str, data: Data, *, seed: int, counted_before: int = 0) -> D
     _, first = np.unique(tested.data.ends, return_index=True)
     fold = tested.fold[first]
     counted = counted_before + len(THRESHOLDS)
+    earned, earned_late = np.expm1(rows.returns), np.expm1(rows.returns - tested.data.first_step)
 
     def scored(threshold: float) -> tuple[float, Floats, Floats, NDArray[Any]]:
         sides = np.where(np.abs(strength) > threshold, np.sign(strength), 0.0)
-        on_time = statistics.mean_by(tested.data.ends, sides * rows.returns - np.abs(sides) * COST)
-        late = statistics.mean_by(
-            tested.data.ends, sides * (rows.returns - tested.data.first_step) - np.abs(sides) * COST
-        )
+        on_time = statistics.mean_by(tested.data.ends, sides * earned - np.abs(sides) * COST)
+        late = statistics.mean_by(tested.data.ends, sides * earned_late - np.abs(sides) * COST)
         return statistics.sharpe(on_time), on_time, late, sides
 
     best = max(THRESHOLDS, key=lambda threshold: scored(threshold)[0])
     ratio, paid, late, sides = scored(best)
     exposure = float(np.mean(np.abs(sides)))
-    held = float(statistics.mean_by(tested.data.ends, rows.returns).sum()) * exposure
+    held = float(statistics.mean_by(tested.data.ends, earned).sum()) * exposure
     return DirectionMetrics(
         days=data.days,
         rows=len(rows),

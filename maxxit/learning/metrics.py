@@ -69,9 +69,11 @@ class DirectionMetrics(_Metrics):
     fold_returns: Annotated[tuple[Finite, ...], Field(min_length=FOLDS, max_length=FOLDS)]
     """Sum of the returns of each fold after costs, entered one bar late; fractions."""
     total_return: Finite
+    """Sum of the simple returns of all trades after costs, each with the same stake; a fraction of it."""
     static_return: Finite
-    """Return of holding one side, the better one, with the same mean exposure; after costs."""
+    """The same for holding one side, the better one, with the same mean exposure."""
     max_drawdown: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Of that sum, as a fraction of the stake."""
 
 
 class ReaderMetrics(_Metrics):

@@ -62,6 +62,16 @@ def test_the_skill_table(candles: Path) -> None:
     assert (ridge["kind"], ridge["purpose"]) == ("ridge", "direction")
 
 
+def test_what_cannot_be_evaluated_stops_no_other(candles: Path) -> None:
+    har, ridge = run("evaluate", "--candles", str(candles), "--horizon", "1")
+    assert "refused" not in har
+    assert "a direction model needs a horizon of at least 2 h, not 1 h" in ridge["refused"]
+    with pytest.raises(SystemExit):
+        run("evaluate", "--candles", str(candles), "--horizon", "1", "--kind", "ridge")
+    with pytest.raises(CommandError, match="at least 2 h"):
+        run("train", "--candles", str(candles), "--horizon", "1", "--kind", "ridge")
+
+
 def test_wrong_input_is_refused_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="expected names like candles-BTC"):
         run("train", "--candles", str(tmp_path))

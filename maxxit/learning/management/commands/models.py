@@ -118,20 +118,18 @@ class Command(OpsCommand):
         return _summary(row) | {"new": trained.new, "metrics": row.metrics, "checks": row.checks}
 
     def _evaluate(self, options: dict[str, Any]) -> list[dict[str, Any]]:
-        from maxxit.learning import evaluate  # numpy
-
         series, seed, rows = _series(options["candles"]), _seed(options), []
         kinds = options["kind"] or [name for name in FORECASTERS if name != "ewma"]
         for horizon in options["horizon"] or policy().train.horizons_hours:
             for kind in kinds:
-                if FORECASTERS.open(kind).purpose == "direction":
-                    data = evaluate.gather(series, horizon, step=horizon)
-                    found: Any = evaluate.direction(kind, data, seed=seed)
-                else:
-                    found = evaluate.volatility(kind, evaluate.gather(series, horizon), seed=seed)
-                rows.append({"kind": kind, "horizon_hours": horizon, **found.model_dump(mode="json")})
+                of = {"kind": kind, "horizon_hours": horizon}
+                try:
+                    rows.append(of | _measured(kind, series, horizon, seed))
+                except Rejected as refused:  # one that cannot be evaluated stops no other
+                    rows.append(of | {"refused": str(refused)})
         for row in rows:
-            self.say(_skill_line(row))
+            self.say(_skill_line(row), "WARNING" if "refused" in row else "")
+        self.exit_code = 1 if all("refused" in row for row in rows) else 0
         return rows
 
     def _promote(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +193,18 @@ def _series(folder: Path | None) -> Any:
     return found
 
 
+def _measured(kind: str, series: Any, horizon: int, seed: int) -> dict[str, Any]:
+    """Return the metrics of a forecaster as JSON. Raises Rejected where data or horizon do not suffice."""
+    from maxxit.learning import evaluate  # numpy
+
+    found: Any
+    if FORECASTERS.open(kind).purpose == "direction":
+        found = evaluate.direction(kind, evaluate.gather(series, horizon, step=horizon), seed=seed)
+    else:
+        found = evaluate.volatility(kind, evaluate.gather(series, horizon), seed=seed)
+    return dict(found.model_dump(mode="json"))
+
+
 def _seed(options: dict[str, Any]) -> int:
     seed = options["seed"]
     return policy().train.seed if seed is None else int(seed)
@@ -214,6 +224,8 @@ def _summary(row: TrainedModel) -> dict[str, Any]:
 
 
 def _skill_line(row: dict[str, Any]) -> str:
+    if "refused" in row:
+        return f"{row['kind']:6} {row['horizon_hours']:>3} h  not evaluated: {row['refused']}"
     if row["purpose"] == "direction":
         return (
             f"{row['kind']:6} {row['horizon_hours']:>3} h  direction: location skill {row['location_skill']:.2e} "
