@@ -1,4 +1,4 @@
-"""Compare the positions that a replay closed with those of the fast backtest, by moment, reason and PnL."""
+"""Compare the positions of a replay with those of the fast backtest, by moment, reason, PnL and profit share."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,12 +46,11 @@ def compare(
 
 
 def _same(one: TapedPosition, other: TapedPosition | None) -> bool:
-    return other is not None and (one.closed_at, one.reason, Decimal(one.pnl), one.side) == (
-        other.closed_at,
-        other.reason,
-        Decimal(other.pnl),
-        other.side,
-    )
+    return other is not None and _compared(one) == _compared(other)
+
+
+def _compared(one: TapedPosition) -> tuple[int, str, str, Decimal, Decimal]:
+    return one.closed_at, one.reason, one.side, Decimal(one.pnl), Decimal(one.profit_share)
 
 
 def _differences(
@@ -71,7 +70,10 @@ def _differences(
 def _end(one: TapedPosition | None) -> str:
     if one is None:
         return "closed no such position"
-    return f"closed {_at(one.closed_at)} by {one.reason} with {one.pnl} USDC ({one.quantity} at {one.exit_price})"
+    return (
+        f"closed {_at(one.closed_at)} by {one.reason} with {one.pnl} USDC, profit share {one.profit_share} USDC "
+        f"({one.quantity} at {one.exit_price})"
+    )
 
 
 def _at(seconds: int) -> str:

@@ -65,10 +65,25 @@ def test_check_equal_ends_with_0_or_1_and_says_which(path: Path) -> None:
     closed = len(tapes.read(path).closed)
 
     text = said("check", "equal", "--tape", str(path))
-    assert text.strip().endswith(f"{closed} of {closed} closed positions are equal in moment, reason and PnL")
+    assert text.strip().endswith(
+        f"{closed} of {closed} closed positions are equal in moment, reason, PnL and profit share"
+    )
     with pytest.raises(SystemExit) as ended:
         said("check", "equal", "--tape", str(path), "--set", f"{TRAILING}=0.5")
     assert ended.value.code == 1
+
+
+def test_check_equal_fails_where_nothing_was_compared(path: Path) -> None:
+    tape = tapes.read(path)
+    tape.calls, tape.closed, tape.open = [], [], 0
+    tapes.write(tape, path)
+    out = StringIO()
+
+    with pytest.raises(SystemExit) as ended:
+        call_command("backtest", "check", "equal", "--tape", str(path), stdout=out)
+
+    assert ended.value.code == 1
+    assert "nothing was compared" in out.getvalue()
 
 
 def test_sweep_shows_the_best_and_what_luck_would_reach(path: Path) -> None:

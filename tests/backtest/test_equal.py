@@ -46,7 +46,7 @@ def test_a_day_is_equal_and_a_changed_rule_is_named(worker_environ: dict[str, st
     same = call(worker_environ, "backtest", "check", "equal", "--tape", str(path))
     assert same.returncode == 0, same.stdout + same.stderr
     last = same.stdout.strip().splitlines()[-1]
-    assert last == f"{closed} of {closed} closed positions are equal in moment, reason and PnL"
+    assert last == f"{closed} of {closed} closed positions are equal in moment, reason, PnL and profit share"
     assert closed >= 10
 
     other = call(

@@ -1,5 +1,6 @@
 """A run on a made-up tape: deterministic, its money adds up, and a changed rule is found as the first difference."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_a_changed_rule_is_found_as_the_first_difference(monkeypatch: pytest.Mon
     assert changed.equal < len(replayed)
     assert "paper:follower long ETH opened 2017-12-0" in changed.difference
     assert ": replay closed" in changed.difference
+
+
+def test_another_profit_share_is_a_difference() -> None:
+    closed = Backtest(small_tape()).run().traded.closed
+    replayed = [taped(one) for one in closed]
+    replayed[2] = replace(replayed[2], profit_share="0.5")
+
+    found = compare(replayed, closed)
+
+    assert found.equal == len(replayed) - 1
+    assert "profit share 0.5 USDC" in found.difference
 
 
 def _wider_levels(rules: object, **given: object) -> object:

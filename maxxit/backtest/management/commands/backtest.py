@@ -301,12 +301,18 @@ class Command(OpsCommand):
         outcome = backtest.run(changes)
         compared = compare(tape.closed, outcome.traded.closed)
         stays = len(outcome.traded.open)
-        is_equal = not compared.difference and stays == tape.open
+        nothing = not compared.replayed
+        is_equal = not nothing and not compared.difference and stays == tape.open
         self.exit_code = 0 if is_equal else 1
         self.say(f"positions open at the end: replay {tape.open}, backtest {stays}")
         if is_equal:
             self.say(
-                f"{compared.equal} of {compared.replayed} closed positions are equal in moment, reason and PnL"
+                f"{compared.equal} of {compared.replayed} closed positions are equal in moment, reason, PnL and "
+                "profit share"
+            )
+        elif nothing and not compared.difference:
+            self.say(
+                "the replay closed no position, so nothing was compared: replay more days, or other posts"
             )
         else:
             self.say(
