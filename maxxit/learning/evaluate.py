@@ -15,7 +15,7 @@ from maxxit.core.errors import Rejected
 from maxxit.learning import features, statistics
 from maxxit.learning.forecasters import FORECASTERS, Forecasts, Rows
 from maxxit.learning.hours import Floats, Hours
-from maxxit.learning.metrics import FOLDS, DirectionMetrics, VolatilityMetrics
+from maxxit.learning.metrics import FOLDS, Comparison, DirectionMetrics, VolatilityMetrics
 
 EMBARGO = 24
 """Hours."""
@@ -43,6 +43,7 @@ class Data:
     first_step: Floats
     """Log return of the first hour after each row."""
     days: float
+    """Days with data: the hours in which a price of any symbol is known, divided by 24."""
 
     def where(self, chosen: Any) -> "Data":
         """Return the rows that a mask selects."""
@@ -87,9 +88,9 @@ def gather(series: Sequence[Hours], horizon: int, step: int = 1) -> Data:
         )
     matrix, ewma, returns, volatility, ends, symbols, first = columns_of
     order = np.lexsort((symbols, ends))
-    days = max(len(hours) for hours in series) / 24
+    known = np.unique(np.concatenate([hours.ends()[np.isfinite(hours.close)] for hours in series]))
     rows = Rows(names, matrix[order], ewma[order], horizon, returns[order], volatility[order])
-    return Data(rows, ends[order], symbols[order], first[order], days)
+    return Data(rows, ends[order], symbols[order], first[order], len(known) / 24)
 
 
 def folds(ends: NDArray[np.int64], horizon: int) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
@@ -135,19 +136,21 @@ def walk_forward(name: str, data: Data) -> Tested:
     return Tested(data.where(np.concatenate(chosen)), joined, np.concatenate(numbers))
 
 
-def forecast_all(name: str, parameters: Mapping[str, Any], tested: Tested) -> Forecasts:
-    """Return the forecasts of a fitted model for the rows that another was tested on."""
-    found: Forecasts = FORECASTERS.open(name).forecast(parameters, tested.data.rows)
-    return found
+@dataclass(frozen=True)
+class Incumbent:
+    """The model that serves."""
+
+    model: int
+    """Its id."""
+    kind: str
+    parameters: Mapping[str, Any]
 
 
-def volatility(
-    name: str, data: Data, *, seed: int, incumbent: tuple[str, Mapping[str, Any]] | None = None
-) -> VolatilityMetrics:
+def volatility(name: str, data: Data, *, seed: int, incumbent: Incumbent | None = None) -> VolatilityMetrics:
     """Return the metrics of a volatility model, against EWMA for `har` and against `har` for every other.
 
     Args:
-        incumbent: kind and parameters of the model that serves.
+        incumbent: the model that serves, which it is compared with as well.
     """
     tested = walk_forward(name, data)
     baseline = "ewma" if name in ("har", "ewma") else "har"
@@ -162,10 +165,16 @@ def volatility(
         return float(others.mean()), float((others - loss).mean()) * scale, low * scale, high * scale
 
     base_loss, skill, low, high = compared(walk_forward(baseline, data).forecasts)
-    against = forecast_all(*incumbent, tested) if incumbent else None
+    against = None
+    if incumbent is not None:
+        theirs = FORECASTERS.open(incumbent.kind).forecast(incumbent.parameters, rows)
+        against = Comparison(
+            model=incumbent.model,
+            low_pct=compared(theirs)[2],
+            qlike=statistics.qlike(rows.volatility, theirs.sigma / np.sqrt(rows.horizon)),
+        )
     quantiles = tested.forecasts.quantiles
     inside = [(rows.returns >= quantiles[:, a]) & (rows.returns <= quantiles[:, -1 - a]) for a in (1, 0)]
-    hourly = np.sqrt(rows.horizon)
     return VolatilityMetrics(
         days=data.days,
         rows=len(rows),
@@ -175,9 +184,8 @@ def volatility(
         skill_pct=skill,
         skill_low_pct=low,
         skill_high_pct=high,
-        incumbent_low_pct=compared(against)[2] if against else None,
-        qlike=statistics.qlike(rows.volatility, tested.forecasts.sigma / hourly),
-        incumbent_qlike=statistics.qlike(rows.volatility, against.sigma / hourly) if against else None,
+        qlike=statistics.qlike(rows.volatility, tested.forecasts.sigma / np.sqrt(rows.horizon)),
+        incumbent=against,
         coverage_80=_by_fold(inside[0], tested.fold),
         coverage_90=_by_fold(inside[1], tested.fold),
     )

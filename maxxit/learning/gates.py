@@ -50,18 +50,18 @@ class Verdict:
         return next((check.name for check in self.checks if not check.passed), "")
 
 
-def judge(metrics: Metrics, purpose: str, *, refresh: bool = False, serves: bool = False) -> Verdict:
+def judge(metrics: Metrics, purpose: str, *, refresh: bool = False, serving: int | None = None) -> Verdict:
     """Return the verdict on a candidate for `purpose`: metrics of another purpose never pass.
 
     Args:
         refresh: the candidate is a newer fit of the same kind of model as the one that serves.
-        serves: a model of this purpose serves, so that a volatility model must have been compared with it.
+        serving: id of the model of this purpose that serves; a volatility model must have been compared with that one.
     """
     same = Check("purpose", metrics.purpose, purpose, metrics.purpose == purpose)
     if not same.passed:
         return Verdict((same,))
     if isinstance(metrics, VolatilityMetrics):
-        return Verdict((same, *_volatility(metrics, refresh, serves)))
+        return Verdict((same, *_volatility(metrics, refresh, serving)))
     if isinstance(metrics, DirectionMetrics):
         return Verdict((same, *_direction(metrics)))
     return Verdict((same, *_reader(metrics)))
@@ -75,13 +75,22 @@ def _least(name: str, value: float, limit: float) -> Check:
     return Check(name, f"{value:.6g}", f">= {limit:g}", value >= limit)
 
 
-def _volatility(found: VolatilityMetrics, refresh: bool, serves: bool) -> list[Check]:
+def _volatility(found: VolatilityMetrics, refresh: bool, serving: int | None) -> list[Check]:
     checks = [_above(f"skill_over_{found.baseline}", found.skill_low_pct, 0.0, " %")]
-    if found.incumbent_low_pct is not None:
+    compared = found.incumbent if found.incumbent and found.incumbent.model == serving else None
+    if compared is not None:
         limit = REFRESH_MARGIN_PCT if refresh else 0.0
-        checks.append(_above("skill_over_incumbent", found.incumbent_low_pct, limit, " %"))
-    elif serves:
-        checks.append(Check("skill_over_incumbent", "not compared: train it again", "compared", False))
+        checks.append(_above("skill_over_incumbent", compared.low_pct, limit, " %"))
+    elif serving is not None:
+        other = f"compared with model {found.incumbent.model}" if found.incumbent else "not compared"
+        checks.append(
+            Check(
+                "skill_over_incumbent",
+                other,
+                f"compared with model {serving}, which serves: train again on newer data",
+                False,
+            )
+        )
     for name, shares, (low, high) in (
         ("coverage_80", found.coverage_80, COVERAGE_80),
         ("coverage_90", found.coverage_90, COVERAGE_90),
@@ -92,8 +101,8 @@ def _volatility(found: VolatilityMetrics, refresh: bool, serves: bool) -> list[C
                 name, " ".join(f"{share:.3f}" for share in shares), f"{low} to {high} in every fold", inside
             )
         )
-    if found.incumbent_qlike is not None:
-        limit = found.incumbent_qlike * (1.01 if refresh else 1)
+    if compared is not None:
+        limit = compared.qlike * (1.01 if refresh else 1)
         checks.append(Check("qlike", f"{found.qlike:.6g}", f"<= {limit:.6g}", found.qlike <= limit))
     return checks
 

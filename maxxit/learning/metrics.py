@@ -20,9 +20,21 @@ class _Metrics(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Days of data, training included."""
+    """Days with data, training included: hours in which a price is known, divided by 24; not the span of the data."""
     rows: Annotated[int, Field(ge=1)]
     """Forecasts in the test folds."""
+
+
+class Comparison(BaseModel):
+    """The comparison with the model that served when this one was evaluated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[int, Field(ge=1)]
+    """Its id."""
+    low_pct: Finite
+    """Lower end of the 95 % interval of the percent by which the pinball loss is below its."""
+    qlike: Finite
 
 
 class VolatilityMetrics(_Metrics):
@@ -38,10 +50,9 @@ class VolatilityMetrics(_Metrics):
     skill_low_pct: Finite
     """Lower end of the 95 % interval."""
     skill_high_pct: Finite
-    incumbent_low_pct: Finite | None
-    """The same lower end against the model that serves; None where none does."""
     qlike: Finite
-    incumbent_qlike: Finite | None
+    incumbent: Comparison | None
+    """None where no model served."""
     coverage_80: Annotated[tuple[Share, ...], Field(min_length=FOLDS, max_length=FOLDS)]
     """Fraction of returns inside the 80 % interval, for each fold."""
     coverage_90: Annotated[tuple[Share, ...], Field(min_length=FOLDS, max_length=FOLDS)]

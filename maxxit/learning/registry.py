@@ -5,7 +5,7 @@ Every change is one transaction, so a process that dies leaves the model that se
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, models, transaction
@@ -79,7 +79,7 @@ def train(kind: str, horizon: int, series: Sequence[Hours], seed: int) -> Traine
         before = counted_candidates(start, end)
         measured = evaluate.direction(kind, data, seed=seed, counted_before=before)
     else:
-        serves = (incumbent.kind, incumbent.parameters) if incumbent else None
+        serves = evaluate.Incumbent(incumbent.pk, incumbent.kind, incumbent.parameters) if incumbent else None
         measured = evaluate.volatility(kind, data, seed=seed, incumbent=serves)
     row = TrainedModel(
         **key,
@@ -105,19 +105,22 @@ def train(kind: str, horizon: int, series: Sequence[Hours], seed: int) -> Traine
 
 
 def verdict(row: TrainedModel, incumbent: TrainedModel | None = None) -> Verdict:
-    """Judge a model's stored metrics. Raises InvalidInput where a field is missing."""
+    """Judge a model's stored metrics. Raises InvalidInput where a field is missing.
+
+    Args:
+        incumbent: the model that serves now.
+    """
     refresh = incumbent is not None and incumbent.kind == row.kind
     found = parse(row.purpose, row.metrics)
-    return gates.judge(found, row.purpose, refresh=refresh, serves=incumbent is not None)
+    return gates.judge(found, row.purpose, refresh=refresh, serving=incumbent.pk if incumbent else None)
 
 
 def shadow_verdict(row: TrainedModel) -> Verdict:
     """Judge what a direction model forecast while in shadow."""
     from maxxit.learning import shadow  # numpy
 
-    days = (clock.now() - row.shadow_at) / timedelta(days=1) if row.shadow_at else 0.0
-    trades, paid = shadow.results(row)
-    return gates.judge_shadow(days, trades, paid)
+    found = shadow.results(row)
+    return gates.judge_shadow(found.days, found.trades, found.net_return)
 
 
 def next_step(row: TrainedModel) -> tuple[ModelState | None, Verdict | None]:

@@ -1,12 +1,14 @@
 """The evaluator: simple returns where money is meant, and how many days of data there were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from maxxit.core.errors import Rejected
 from maxxit.learning import evaluate, statistics, worlds
 from maxxit.learning.evaluate import COST, Data, Tested
-from maxxit.learning.forecasters import Forecasts, Rows
+from maxxit.learning.forecasters import FORECASTERS, Forecasts, Rows
 
 
 def tested(returns: list[float], first_step: float) -> Tested:
@@ -39,3 +41,28 @@ def test_a_direction_model_of_one_hour_is_refused() -> None:
     with pytest.raises(Rejected, match="at least 2 h, not 1 h") as caught:
         evaluate.direction("ridge", data, seed=1)
     assert caught.value.code == "horizon_too_short"
+
+
+def test_days_are_those_with_data() -> None:
+    whole = worlds.world(1, 60)
+    gapped = []
+    for hours in whole:
+        close = hours.close.copy()
+        close[200:440] = np.nan  # ten days
+        gapped.append(replace(hours, close=close))
+
+    assert evaluate.gather(whole, 6).days == 60
+    assert evaluate.gather(gapped, 6).days == 50
+    assert evaluate.gather([*gapped[1:], whole[0]], 6).days == 60  # one symbol has them
+
+
+def test_a_volatility_model_is_compared_with_the_model_that_serves_by_its_id() -> None:
+    data = evaluate.gather(worlds.world(1, 60), 6)
+    itself = evaluate.Incumbent(17, "har", FORECASTERS.open("har").fit(data.rows))
+
+    found = evaluate.volatility("har", data, seed=1, incumbent=itself).incumbent
+
+    assert found is not None
+    assert found.model == 17
+    assert found.low_pct < 0.5
+    assert evaluate.volatility("har", data, seed=1).incumbent is None

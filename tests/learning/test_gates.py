@@ -17,8 +17,8 @@ DIRECTION: dict[str, Any] = {
 }  # fmt: skip
 VOLATILITY: dict[str, Any] = {
     "purpose": "volatility", "days": 200, "rows": 900, "baseline": "ewma", "pinball": 1, "baseline_pinball": 1.1,
-    "skill_pct": 1, "skill_low_pct": 0.2, "skill_high_pct": 2, "incumbent_low_pct": None, "qlike": 0.3,
-    "incumbent_qlike": None, "coverage_80": (0.8,) * 4, "coverage_90": (0.9,) * 4,
+    "skill_pct": 1, "skill_low_pct": 0.2, "skill_high_pct": 2, "qlike": 0.3, "incumbent": None,
+    "coverage_80": (0.8,) * 4, "coverage_90": (0.9,) * 4,
 }  # fmt: skip
 
 
@@ -40,6 +40,8 @@ def test_a_gate_that_promotes_noise_does_not_hold() -> None:
     ).holds
     assert not gate_test.GateTest(noise_worlds=100, planted_worlds=30, planted_promoted=28).holds
     assert gate_test.GateTest(noise_worlds=100, planted_worlds=30, planted_promoted=29).holds
+    assert not gate_test.GateTest(noise_worlds=25, planted_worlds=8, planted_promoted=7).holds
+    assert not gate_test.GateTest(noise_worlds=200, planted_worlds=31, planted_promoted=29).holds
 
 
 @pytest.mark.parametrize("name", sorted(DIRECTION.keys() - {"purpose"}))
@@ -74,15 +76,22 @@ def test_each_check_of_a_direction_model_alone_holds_it_back(changed: dict[str, 
     ("changed", "check"),
     [
         ({"skill_low_pct": 0.0}, "skill_over_ewma"),
-        ({"incumbent_low_pct": 0.0, "incumbent_qlike": 1}, "skill_over_incumbent"),
+        ({"incumbent": {"model": 3, "low_pct": 0.0, "qlike": 1}}, "skill_over_incumbent"),
         ({"coverage_80": (0.8, 0.8, 0.8, 0.74)}, "coverage_80"),
         ({"coverage_90": (0.9, 0.96, 0.9, 0.9)}, "coverage_90"),
-        ({"incumbent_low_pct": 0.1, "incumbent_qlike": 0.29}, "qlike"),
+        ({"incumbent": {"model": 3, "low_pct": 0.1, "qlike": 0.29}}, "qlike"),
     ],
 )
 def test_each_check_of_a_volatility_model_alone_holds_it_back(changed: dict[str, Any], check: str) -> None:
     assert gates.judge(VolatilityMetrics(**VOLATILITY), "volatility").passed
-    assert gates.judge(VolatilityMetrics(**VOLATILITY | changed), "volatility").reason == check
+    assert (
+        gates.judge(
+            VolatilityMetrics(**VOLATILITY | changed),
+            "volatility",
+            serving=3 if "incumbent" in changed else None,
+        ).reason
+        == check
+    )
 
 
 def test_a_volatility_model_is_never_a_direction_model() -> None:
@@ -91,11 +100,21 @@ def test_a_volatility_model_is_never_a_direction_model() -> None:
 
 
 def test_a_volatility_model_is_compared_with_the_one_that_serves() -> None:
-    found = gates.judge(VolatilityMetrics(**VOLATILITY), "volatility", serves=True)
+    found = gates.judge(VolatilityMetrics(**VOLATILITY), "volatility", serving=3)
     assert found.reason == "skill_over_incumbent"
-    newer = VolatilityMetrics(**VOLATILITY | {"incumbent_low_pct": -0.5, "incumbent_qlike": 0.3})
-    assert gates.judge(newer, "volatility", refresh=True, serves=True).passed
-    assert not gates.judge(newer, "volatility", serves=True).passed
+    newer = VolatilityMetrics(**VOLATILITY | {"incumbent": {"model": 3, "low_pct": -0.5, "qlike": 0.3}})
+    assert gates.judge(newer, "volatility", refresh=True, serving=3).passed
+    assert not gates.judge(newer, "volatility", serving=3).passed
+
+
+def test_a_comparison_with_a_model_that_serves_no_longer_does_not_count() -> None:
+    better = VolatilityMetrics(**VOLATILITY | {"incumbent": {"model": 3, "low_pct": 0.5, "qlike": 1}})
+    found = gates.judge(better, "volatility", serving=4)
+    assert [(one.value, one.limit) for one in found.checks if not one.passed] == [
+        ("compared with model 3", "compared with model 4, which serves: train again on newer data")
+    ]
+    worse = VolatilityMetrics(**VOLATILITY | {"incumbent": {"model": 3, "low_pct": -5, "qlike": 0.1}})
+    assert gates.judge(worse, "volatility").passed  # none serves
 
 
 def test_the_deflated_sharpe_ratio_falls_with_the_number_of_candidates() -> None:

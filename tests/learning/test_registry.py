@@ -11,8 +11,9 @@ from maxxit.core import clock
 from maxxit.core.errors import IllegalMove, Rejected
 from maxxit.events.models import Event
 from maxxit.events.record import advance
-from maxxit.learning import registry, worlds
+from maxxit.learning import registry, shadow, worlds
 from maxxit.learning.models import Forecast, TrainedModel
+from maxxit.learning.shadow import ShadowResult
 from maxxit.learning.states import ModelState
 from tests.learning.test_gates import DIRECTION, VOLATILITY
 
@@ -48,7 +49,8 @@ def test_a_model_is_trained_once_for_the_same_data() -> None:
 
 
 def test_a_volatility_model_serves_once_its_gate_passes_and_replaces_the_one_before() -> None:
-    old, new = made(), made(number=1, incumbent_low_pct=0.1, incumbent_qlike=0.3)
+    old = made()
+    new = made(number=1, incumbent={"model": old.pk, "low_pct": 0.1, "qlike": 0.3})
     assert registry.promote(old, by="deployer", person=False) == ["shadow", "approved", "serving"]
     registry.promote(new, by="deployer", person=False)
     old.refresh_from_db()
@@ -71,7 +73,7 @@ def test_a_direction_model_rests_in_shadow_and_a_person_approves_it(monkeypatch:
     assert registry.promote(row, by="deployer", person=False) == ["shadow"]
     with pytest.raises(Rejected, match="shadow_days is 0"):
         registry.promote(row, by="ann", person=True)
-    monkeypatch.setattr("maxxit.learning.shadow.results", lambda row: (40, 0.1))
+    monkeypatch.setattr("maxxit.learning.shadow.results", lambda row: ShadowResult(30, 40, 0.1))
     with clock.frozen(NOW + timedelta(days=31)):
         with pytest.raises(Rejected, match="cannot move"):
             registry.promote(row, by="deployer", person=False)
@@ -79,30 +81,56 @@ def test_a_direction_model_rests_in_shadow_and_a_person_approves_it(monkeypatch:
     assert row.approved_by == "ann"
 
 
+def forecast(row: TrainedModel, hours: int, mean: float, late: timedelta = timedelta(0)) -> None:
+    """A forecast from what was known `hours` after NOW, made `late` after that."""
+    at = NOW + timedelta(hours=hours)
+    Forecast.objects.create(
+        model=row, symbol="BTC", at=at, sigma=0.02, mean=mean, quantiles=[], made_at=at + late
+    )
+
+
 def test_the_trades_of_a_shadow_are_counted_once_their_horizon_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from maxxit.learning import shadow
-
     row = made("direction")
     registry.promote(row, by="deployer", person=False)
     for hours, mean in ((0, 0.02), (6, -0.02), (7, 0.02), (12, 0.0001), (18, 0.02)):
-        Forecast.objects.create(
-            model=row,
-            symbol="BTC",
-            at=NOW + timedelta(hours=hours),
-            sigma=0.02,
-            mean=mean,
-            quantiles=[],
-            made_at=NOW,
-        )
+        forecast(row, hours, mean)
     monkeypatch.setattr(
         shadow.candles, "closes", lambda wanted, **_: [100 + 2 * n for n, _ in enumerate(wanted)]
     )
     with clock.frozen(NOW + timedelta(hours=20)):
-        trades, paid = shadow.results(row)
-    assert trades == 2  # not the one between horizons, the weak one, nor the one that is still open
-    assert paid == pytest.approx(-2 * shadow.COST)
+        found = shadow.results(row)
+    assert found.trades == 2  # not the one between horizons, the weak one, nor the one that is still open
+    assert found.net_return == pytest.approx(-2 * shadow.COST)
+
+
+def test_a_shadow_trades_when_a_forecast_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = made("direction")
+    forecast(row, -6, 0.02, late=timedelta(hours=1))  # made before the shadow began
+    registry.promote(row, by="deployer", person=False)
+    forecast(row, 0, 0.02, late=timedelta(minutes=20))
+    forecast(row, 6, 0.02, late=timedelta(hours=6))  # made when its outcome was known
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        shadow.candles, "closes", lambda wanted, **_: asked.extend(wanted) or [100] * len(wanted)
+    )
+    with clock.frozen(NOW + timedelta(hours=20)):
+        found = shadow.results(row)
+    assert asked == [("BTC", NOW + timedelta(minutes=20)), ("BTC", NOW + timedelta(hours=6))]
+    assert (found.days, found.trades) == (1, 1)
+
+
+def test_a_shadow_lasts_as_many_days_as_it_made_forecasts_on() -> None:
+    row = made("direction")
+    registry.promote(row, by="deployer", person=False)
+    for day in (0, 1, 30):
+        forecast(row, 24 * day, 0.0)
+        forecast(row, 24 * day + 1, 0.0)
+    with clock.frozen(NOW + timedelta(days=40)):
+        assert shadow.results(row).days == 3
+        with pytest.raises(Rejected, match="shadow_days is 3, the limit is >= 30"):
+            registry.promote(row, by="ann", person=True)
 
 
 def test_metrics_of_another_evaluator_do_not_pass() -> None:
@@ -133,7 +161,7 @@ def test_a_crash_while_a_model_is_promoted_leaves_the_one_that_serves(
 ) -> None:
     serves, calls = made(), 0
     registry.promote(serves, by="ann", person=True)
-    candidate = made(number=1, incumbent_low_pct=0.1, incumbent_qlike=0.3)
+    candidate = made(number=1, incumbent={"model": serves.pk, "low_pct": 0.1, "qlike": 0.3})
 
     def dying(*args: Any, **options: Any) -> None:
         nonlocal calls

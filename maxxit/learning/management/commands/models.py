@@ -71,8 +71,8 @@ class Command(OpsCommand):
             )
             by_option(parser)
         if action == "gate-test":
-            parser.add_argument("--noise", type=whole, default=100, help="random walks (default 100)")
-            parser.add_argument("--planted", type=whole, default=30, help="worlds with an edge (default 30)")
+            parser.add_argument("--noise", type=count, default=100, help="random walks (default 100)")
+            parser.add_argument("--planted", type=count, default=30, help="worlds with an edge (default 30)")
             parser.add_argument("--seed", type=whole, default=1, help="of the worlds (default 1)")
 
     def run(self, **options: Any) -> Any:
