@@ -44,8 +44,9 @@ class Figures:
     twr: float | None
     max_drawdown: float | None
     sharpe: float | None
-    """Annualised, of the daily returns; None with fewer than two."""
+    """Annualised, of the daily returns; None with fewer than `returns.MIN_DAYS` days, as on the page Performance."""
     days: int
+    """Number of daily returns."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures for programs: amounts as decimal strings."""
@@ -81,7 +82,7 @@ def figures_of(outcome: Outcome, market: Market, curve: Curve | None = None) -> 
         win_rate_high=float(bounds[1]) if bounds else None,
         twr=returns.twr(curve),
         max_drawdown=fall.percent / 100 if fall else None,
-        sharpe=returns.sharpe(of_days),
+        sharpe=None if returns.too_few_days(curve, of_days) else returns.sharpe(of_days),
         days=len(of_days),
     )
 
@@ -129,6 +130,8 @@ def cautions(outcome: Outcome, figures: Figures) -> list[str]:
     texts = []
     if figures.days < RECOMMENDED_DAYS:
         texts.append(f"{figures.days} days: fewer than {RECOMMENDED_DAYS} say little about other times.")
+    if figures.days < returns.MIN_DAYS:
+        texts.append(f"{figures.days} days: a Sharpe ratio is stated from {returns.MIN_DAYS} days on.")
     if figures.closed < FEW_TRADES:
         texts.append(f"{figures.closed} closed trades: fewer than {FEW_TRADES} say little.")
     if outcome.settings.changes:

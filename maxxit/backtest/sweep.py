@@ -1,6 +1,7 @@
 """Try many settings on one tape, and say how good the best of so many would be by luck alone.
 
-Settings are compared by the Sharpe ratio of the daily equity. `best_of_luck` is what the best of N settings without any
+Settings are compared by the Sharpe ratio of the daily equity. It is stated from `returns.MIN_DAYS` days on, as on the
+page Performance; with fewer days it only orders them. `best_of_luck` is what the best of N settings without any
 skill is expected to reach; the deflated Sharpe ratio is the probability that the true ratio is above it (Bailey and
 López de Prado, 2014).
 """
@@ -13,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from maxxit.backtest.figures import Figures, equity_curve, figures_of
 from maxxit.backtest.run import Backtest
 from maxxit.core.errors import Misconfigured
-from maxxit.learning.statistics import best_of_luck, deflated_sharpe, sharpe
+from maxxit.learning.statistics import best_of_luck, deflated_sharpe
 from positions.performance import returns
 
 Changes = Mapping[str, str]
@@ -95,32 +97,47 @@ class Sweep:
         return len(self.tried[0].daily) if self.tried else 0
 
     @property
-    def luck(self) -> float:
-        """Annualised Sharpe ratio that the best of as many settings without skill is expected to reach."""
-        return best_of_luck(len(self.tried), self.days) * annual()
+    def luck(self) -> float | None:
+        """Annualised Sharpe ratio that the best of as many settings without skill is expected to reach.
+
+        None with too few days.
+        """
+        if self.days < returns.MIN_DAYS:
+            return None
+        return best_of_luck(len(self.tried), self.days) * sqrt(returns.DAYS_A_YEAR)
 
     @property
-    def deflated(self) -> float:
-        """Probability that the best setting's true Sharpe ratio is above `luck`."""
-        return deflated_sharpe(self.tried[0].daily, len(self.tried)) if self.tried else 0.0
+    def deflated(self) -> float | None:
+        """Probability that the best setting's true Sharpe ratio is above `luck`; None with too few days."""
+        if self.days < returns.MIN_DAYS:
+            return None
+        return deflated_sharpe(self.tried[0].daily, len(self.tried))
 
     def verdict(self) -> str:
         """Return in a sentence whether the best is more than luck."""
         if not self.tried:
             return "No setting could be run."
-        best = sharpe(self.tried[0].daily) * annual()
+        tried = f"{len(self.tried)} settings tried on {self.days} days"
+        luck, deflated = self.luck, self.deflated
+        if luck is None or deflated is None:
+            return f"{tried}: with fewer than {returns.MIN_DAYS} the best cannot be told from luck."
         text = (
-            f"{len(self.tried)} settings tried on {self.days} days: the best has a Sharpe ratio of {best:.2f}, the "
-            f"best of as many without skill is expected at {self.luck:.2f}; deflated Sharpe ratio {self.deflated:.2f}"
+            f"{tried}: the best has a Sharpe ratio of {_ratio(self.tried[0].daily):.2f}, the "
+            f"best of as many without skill is expected at {luck:.2f}; deflated Sharpe ratio {deflated:.2f}"
         )
-        if self.deflated >= LUCK:
+        if deflated >= LUCK:
             return f"{text}, which is more than luck."
         return f"{text}, below {LUCK}: this may well be luck."
 
 
-def annual() -> float:
-    """Return the factor from a daily to an annualised Sharpe ratio."""
-    return float(np.sqrt(returns.DAYS_A_YEAR))
+def _ratio(daily: NDArray[np.float64]) -> float:
+    """Return the annualised Sharpe ratio by which settings are ordered; 0 where it is undefined."""
+    return returns.sharpe(daily) or 0.0
+
+
+def _stated(daily: NDArray[np.float64]) -> float | None:
+    """Return the annualised Sharpe ratio; None with too few days."""
+    return returns.sharpe(daily) if len(daily) >= returns.MIN_DAYS else None
 
 
 def sweep(backtest: Backtest, settings: Sequence[Changes], processes: int = 1) -> Sweep:
@@ -140,7 +157,7 @@ def sweep(backtest: Backtest, settings: Sequence[Changes], processes: int = 1) -
     for one in found:
         if isinstance(one, str):
             refused[one] = refused.get(one, 0) + 1
-    tried.sort(key=lambda one: (-sharpe(one.daily), -one.figures.net, _name(one)))
+    tried.sort(key=lambda one: (-_ratio(one.daily), -one.figures.net, _name(one)))
     return Sweep(tried, refused)
 
 
@@ -186,8 +203,10 @@ class Window:
     test_from: datetime
     test_to: datetime
     changes: Changes
-    train_sharpe: float
-    """Annualised, of the days before."""
+    train_return: float
+    """Fraction, of the days before."""
+    train_sharpe: float | None
+    """Annualised, of the days before; None with too few days."""
     test_return: float
     """Fraction, of the days of the test."""
 
@@ -202,14 +221,18 @@ class WalkForward:
     tried: int
 
     @property
-    def test_sharpe(self) -> float:
-        """Annualised Sharpe ratio of all tests."""
-        return sharpe(self.out_of_sample) * annual()
+    def test_sharpe(self) -> float | None:
+        """Annualised Sharpe ratio of all tests; None with too few days."""
+        return _stated(self.out_of_sample)
 
     @property
     def test_return(self) -> float:
         """Compounded return of all tests, a fraction."""
-        return float(np.prod(1 + self.out_of_sample) - 1)
+        return _compounded(self.out_of_sample)
+
+
+def _compounded(daily: NDArray[np.float64]) -> float:
+    return float(np.prod(1 + daily) - 1)
 
 
 def walk_forward(done: Sweep, start: int, train: int, test: int, embargo: int = 1) -> WalkForward:
@@ -230,16 +253,15 @@ def walk_forward(done: Sweep, start: int, train: int, test: int, embargo: int = 
     parts: list[NDArray[np.float64]] = []
     for begins in _begins(daily.shape[1], train, test, embargo):
         trained = daily[:, begins : begins + train]
-        ratios = [sharpe(row) for row in trained]
-        best = int(np.argmax(ratios))
+        best = int(np.argmax([_ratio(row) for row in trained]))
         tested = daily[best, begins + train + embargo : begins + train + embargo + test]
         parts.append(tested)
         days = [begins, begins + train + embargo, begins + train + embargo + test]
         moments = [datetime.fromtimestamp(start + day * returns.DAY, UTC) for day in days]
         windows.append(
             Window(
-                moments[0], moments[1], moments[2], tried[best].changes, ratios[best] * annual(),
-                float(np.prod(1 + tested) - 1),
+                moments[0], moments[1], moments[2], tried[best].changes, _compounded(trained[best]),
+                _stated(trained[best]), _compounded(tested),
             )
         )  # fmt: skip
     if not windows:

@@ -12,6 +12,8 @@ from maxxit.learning.hours import Floats
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 """The quantiles of every forecast; 0.1 to 0.9 is the 80 % interval, 0.05 to 0.95 the 90 % interval."""
 RESAMPLES = 1_000
+NO_SPREAD = 1e-12
+"""Deviations below it come from rounding: the ratio that divides by them is undefined."""
 EULER = 0.5772156649015329
 
 
@@ -49,9 +51,12 @@ def bootstrap(differences: Floats, block: int, seed: int) -> tuple[float, float]
 
 
 def sharpe(returns: Floats) -> float:
-    """Return mean divided by standard deviation, for one period (not annualised); 0 where nothing moves."""
+    """Return mean divided by standard deviation, for one period (not annualised); 0 where nothing moves.
+
+    `positions.performance.returns.sharpe` annualises the same ratio.
+    """
     deviation = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
-    return float(np.mean(returns)) / deviation if deviation > 0 else 0.0
+    return float(np.mean(returns)) / deviation if deviation > NO_SPREAD else 0.0
 
 
 def best_of_luck(candidates: int, periods: int) -> float:

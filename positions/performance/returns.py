@@ -273,13 +273,22 @@ def risk(curve: Curve) -> Risk | NotEnough:
     import numpy as np
 
     returns = daily(curve).returns
-    days = min(int(days_with_capital(curve)), len(returns))  # days after a total loss have no return
-    if days < MIN_DAYS:
-        return NotEnough(days, MIN_DAYS, "days")
+    if (missing := too_few_days(curve, returns)) is not None:
+        return missing
     kinds = (_sharpe, _sortino, _calmar)
     drawn = np.concatenate([[kind(sample) for kind in kinds] for sample in _resamples(returns)], axis=1)
     ratios = [_ratio(kind(returns), draws, len(returns)) for kind, draws in zip(kinds, drawn, strict=True)]
     return Risk(volatility(returns), ratios[0], ratios[1], ratios[2], len(returns))
+
+
+def too_few_days(curve: Curve, returns: Floats) -> NotEnough | None:
+    """Return how many days of `MIN_DAYS` there are where they are too few to annualise a ratio; else None.
+
+    Args:
+        returns: `daily` of the curve.
+    """
+    days = min(int(days_with_capital(curve)), len(returns))  # days after a total loss have no return
+    return NotEnough(days, MIN_DAYS, "days") if days < MIN_DAYS else None
 
 
 def volatility(returns: Floats) -> float:

@@ -92,10 +92,15 @@ def test_sweep_shows_the_best_and_what_luck_would_reach(path: Path) -> None:
     result = told(*words)
 
     assert (result["tried"], sum(result["refused"].values())) == (3, 1)
-    assert result["best_of_luck"] > 0
-    assert 0 <= result["deflated_sharpe"] <= 1
     assert result["best"][0]["figures"]["closed"] > 0
-    assert "3 settings tried on 4 days: the best has a Sharpe ratio of" in said(*words)
+    assert (result["best_of_luck"], result["deflated_sharpe"]) == (None, None)
+    assert "3 settings tried on 4 days: with fewer than 30 the best cannot be told from luck" in said(*words)
+
+    tapes.write(small_tape(days=30), path)
+    longer = told(*words)
+    assert longer["best_of_luck"] > 0
+    assert 0 <= longer["deflated_sharpe"] <= 1
+    assert "3 settings tried on 30 days: the best has a Sharpe ratio of" in longer["verdict"]
 
 
 def test_walk_forward_shows_each_window(path: Path) -> None:

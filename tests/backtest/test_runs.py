@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maxxit.backtest.equal import compare, taped
-from maxxit.backtest.figures import figures_of
+from maxxit.backtest.figures import cautions, figures_of
 from maxxit.backtest.run import Backtest
 from maxxit.core.errors import Misconfigured
 from maxxit.replay import tape as tapes
@@ -57,6 +57,17 @@ def test_the_figures_add_up() -> None:
     if not figures.open:
         assert figures.net == figures.pnl - figures.profit_share
     assert figures.profit_share >= 0
+
+
+@pytest.mark.parametrize(("days", "stated"), [(29, False), (30, True)])
+def test_a_sharpe_ratio_is_stated_from_thirty_days_on(days: int, stated: bool) -> None:
+    backtest = Backtest(small_tape(days=days))
+    outcome = backtest.run()
+    figures = figures_of(outcome, backtest.market)
+
+    assert figures.days == days
+    assert (figures.sharpe is not None) == stated
+    assert any("Sharpe ratio" in text for text in cautions(outcome, figures)) != stated
 
 
 def test_a_changed_rule_is_found_as_the_first_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from maxxit.backtest.run import Backtest
 from maxxit.backtest.sweep import Sweep, Tried, grid, sweep, values_of, walk_forward
 from maxxit.core.errors import Misconfigured
 from maxxit.learning.statistics import deflated_sharpe, sharpe
+from positions.performance import returns
 from tests.backtest.tapes import START, small_tape
 
 DAY = 86_400
@@ -46,7 +47,7 @@ def test_processes_change_nothing_and_a_refused_setting_stops_no_other(
     [(why, times)] = one.refused.items()
     assert times == 1
     assert "give both or neither" in why
-    ratios = [sharpe(t.daily) for t in one.tried]
+    ratios = [returns.sharpe(t.daily) or 0 for t in one.tried]
     assert ratios == sorted(ratios, reverse=True)
 
 
@@ -62,13 +63,13 @@ def test_the_best_of_many_random_walks_is_called_luck_and_an_edge_is_not() -> No
     worlds, promoted = 200, 0
     for _ in range(worlds):
         done = made(chance.normal(0, 0.01, (50, 120)))
-        promoted += done.deflated >= sweeps.LUCK
+        promoted += (done.deflated or 0) >= sweeps.LUCK
     print(f"random walks called more than luck: {promoted} of {worlds}")
     assert promoted <= worlds * 0.05
 
     edge = chance.normal(0, 0.01, (50, 120))
     edge[3] += 0.006
-    assert made(edge).deflated >= sweeps.LUCK
+    assert (made(edge).deflated or 0) >= sweeps.LUCK
     assert "more than luck" in made(edge).verdict()
     assert "may well be luck" in made(chance.normal(0, 0.01, (50, 120))).verdict()
 
@@ -99,7 +100,32 @@ def test_settings_that_tie_on_the_days_before_are_not_chosen_by_the_days_after(l
     assert [one.changes["n"] for one in found.windows] == ["0"]
 
 
-def test_one_setting_needs_no_deflation() -> None:
-    returns = np.random.default_rng(3).normal(0.001, 0.01, 60)
+def test_no_sharpe_ratio_is_stated_of_fewer_than_thirty_days() -> None:
+    daily = np.random.default_rng(4).normal(0.001, 0.01, (3, 30))
+    enough, short = made(daily), made(daily[:, 1:])
 
-    assert deflated_sharpe(returns, 1) > deflated_sharpe(returns, 1000)
+    assert enough.luck is not None
+    assert "the best has a Sharpe ratio of" in enough.verdict()
+    assert (short.luck, short.deflated) == (None, None)
+    assert (
+        short.verdict()
+        == "3 settings tried on 29 days: with fewer than 30 the best cannot be told from luck."
+    )
+    forward = walk_forward(enough, START, train=20, test=5, embargo=0)
+    assert forward.test_sharpe is None
+    assert [one.train_sharpe for one in forward.windows] == [None, None]
+    assert forward.windows[0].train_return != 0
+
+
+def test_the_sharpe_ratio_of_a_period_is_that_of_the_page_performance_before_it_is_annualised() -> None:
+    daily = np.random.default_rng(5).normal(0.001, 0.01, 60)
+
+    assert returns.sharpe(daily) == pytest.approx(sharpe(daily) * np.sqrt(365))
+    flat = np.full(60, 0.1)  # its deviation is not exactly 0
+    assert (returns.sharpe(flat), sharpe(flat)) == (None, 0.0)
+
+
+def test_one_setting_needs_no_deflation() -> None:
+    daily = np.random.default_rng(3).normal(0.001, 0.01, 60)
+
+    assert deflated_sharpe(daily, 1) > deflated_sharpe(daily, 1000)

@@ -230,11 +230,11 @@ class Command(OpsCommand):
             options["embargo_days"],
         )
         self.table(
-            ["train from", "test from", "test to", "setting", "Sharpe before", "return after"],
+            ["train from", "test from", "test to", "setting", "return before", "return after"],
             [
                 (
                     f"{one.train_from:%Y-%m-%d}", f"{one.test_from:%Y-%m-%d}", f"{one.test_to:%Y-%m-%d}",
-                    _changed(one.changes), f"{one.train_sharpe:.2f}", f"{one.test_return:+.2%}",
+                    _changed(one.changes), f"{one.train_return:+.2%}", f"{one.test_return:+.2%}",
                 )
                 for one in found.windows
             ],
@@ -242,7 +242,7 @@ class Command(OpsCommand):
         self.say()
         self.say(
             f"{found.tried} settings; the tests together: return {found.test_return:+.2%}, Sharpe ratio "
-            f"{found.test_sharpe:.2f} on {len(found.out_of_sample)} days"
+            f"{_shown(found.test_sharpe)} on {len(found.out_of_sample)} days"
         )
         return {
             "tape": backtest.tape.digest,
