@@ -4,12 +4,10 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from maxxit.core import clock
 from maxxit.core.config import use_profile
@@ -17,6 +15,7 @@ from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.terminal import Console
 from maxxit.embedded.scratch import scratch_database
 from maxxit.replay import report, tape, taping
+from maxxit.replay.progress import ProgressBar
 from maxxit.replay.run import Recorded, play, prepare
 from maxxit.replay.taping import Taped
 from positions.performance import roll_up
@@ -97,15 +96,7 @@ class Command(BaseCommand):
             f"{len(inputs.posts):,} posts of {inputs.authors} authors, {bars:,} candles of "
             f"{len(inputs.bars)} tokens; {recorded.start:%Y-%m-%d %H:%M} to {recorded.end:%Y-%m-%d %H:%M} UTC"
         )
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-        with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
-            span = (recorded.end - recorded.start).total_seconds()
-            shown = bar.add_task(f"{recorded.start:%d %b}", total=span)
-
-            def played(moment: datetime) -> None:
-                done = (moment - recorded.start).total_seconds()
-                bar.update(shown, completed=done, description=f"{moment:%d %b %H:%M}")
-
+        with ProgressBar(recorded.start, recorded.end, quiet=options["json"]) as played:
             if isinstance(recorded, Taped):
                 taping.play_taped(recorded, played)
                 tape.write(recorded.finish(), options["tape"])
