@@ -1,7 +1,7 @@
 """Checks for the mistakes that make a backtest too good: lookahead, too short warm-up, an edge that posts do not have.
 
 Lookahead and warm-up compute the indicators of a tape again from the candle files, without the database that the replay
-computed them in.
+computed them in. They look at indicators alone, not at decisions, posts or impact factors.
 """
 
 import random
@@ -97,8 +97,12 @@ class Found:
 
 
 def samples(tape: Tape, seed: int, most: int = MOMENTS) -> list[tuple[int, str, Snapshot]]:
-    """Draw (moment, token, indicators on the tape) of generation passes."""
+    """Draw (moment, token, indicators on the tape) of generation passes. Raises `Misconfigured` where there are none."""
     rows = [(one.at, token, place) for one in tape.passes for token, place in sorted(one.markets.items())]
+    if not rows:
+        raise Misconfigured(
+            "no pass on the tape has indicators, so there is nothing to check: replay more days"
+        )
     chosen = random.Random(seed).sample(rows, min(most, len(rows)))  # noqa: S311 (no secret)
     return [(at, token, Snapshot(*tape.figures[place])) for at, token, place in sorted(chosen)]
 
@@ -106,15 +110,13 @@ def samples(tape: Tape, seed: int, most: int = MOMENTS) -> list[tuple[int, str, 
 def lookahead(tape: Tape, bars: Mapping[str, Sequence[Bar]], seed: int = 1, read: Read = last_bars) -> Found:
     """Compute indicators from data cut at their moment and from whole data; both have to be those of the tape.
 
-    An indicator that uses a later bar differs, because the cut data lack it.
+    An indicator that uses a later bar differs, because the cut data lack it. Raises `Misconfigured` naming a token without
+    candles.
     """
-    series = {symbol: Series(symbol, rows) for symbol, rows in bars.items()}
-    problems = []
     chosen = samples(tape, seed)
+    series, problems = _series(chosen, bars), []
     for at, token, recorded in chosen:
         moment = moment_of(at)
-        if token not in series:
-            raise Misconfigured(f"there is no candle file of {token}: give the folder that was replayed")
         whole = _figures(tape, series[token], moment, read)
         cut = _figures(tape, series[token].until(moment), moment, read)
         if not _same(whole, cut):
@@ -135,13 +137,16 @@ def recursive(
 
     Args:
         count: bars of warm-up, by default those of the tape.
+
+    Raises `Misconfigured` naming a token without candles, or where they do not reach back far enough for any moment.
     """
     width = timedelta(minutes=tape.generate["bar_minutes"])
     base = count or tape.generate["bars"]
     least = min(tape.generate["warm_up_bars"], base)
-    series = {symbol: Series(symbol, rows) for symbol, rows in bars.items()}
+    chosen = samples(tape, seed)
+    series = _series(chosen, bars)
     found: dict[int, list[list[float]]] = {times: [] for times in (1, *WARM_UPS)}
-    for at, token, _ in samples(tape, seed):
+    for at, token, _ in chosen:
         moment = moment_of(at)
         rows = {
             times: snapshot(last_bars(series[token], moment, width, base * times), warm_up=least)
@@ -167,6 +172,18 @@ def recursive(
         if value > MOST_DRIFT
     ]
     return Found(len(values[1]), problems), by_name
+
+
+def _series(
+    chosen: Sequence[tuple[int, str, Snapshot]], bars: Mapping[str, Sequence[Bar]]
+) -> dict[str, Series]:
+    """Return the bars of each token that was drawn. Raises `Misconfigured` naming those without."""
+    tokens = sorted({token for _, token, _ in chosen})
+    if missing := [token for token in tokens if not bars.get(token)]:
+        raise Misconfigured(
+            f"there are no candles of {', '.join(missing)}, which the tape has: give the folder that was replayed"
+        )
+    return {token: Series(token, bars[token]) for token in tokens}
 
 
 def _relative(made: Snapshot) -> list[float]:

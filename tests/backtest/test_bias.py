@@ -1,7 +1,7 @@
 """A planted lookahead, a warm-up that is too short and posts without information are each found by their check."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -75,8 +75,18 @@ def test_a_tape_of_other_candles_is_found(tape: Tape, bars: dict[str, Sequence[B
 
     assert len(found.problems) == 1
     assert "rsi is" in found.problems[0]
-    with pytest.raises(Misconfigured, match="no candle file of ETH"):
-        bias.lookahead(tape, {})
+
+
+@pytest.mark.parametrize("check", [bias.lookahead, bias.recursive])
+def test_a_token_without_candles_is_named(check: Callable[..., object], tape: Tape) -> None:
+    with pytest.raises(
+        Misconfigured, match="no candles of ETH, which the tape has: give the folder that was"
+    ):
+        check(tape, {"ETH": []})
+    for one in tape.passes:
+        one.markets = {}
+    with pytest.raises(Misconfigured, match="no pass on the tape has indicators"):
+        check(tape, {})
 
 
 def test_a_warm_up_that_is_too_short_is_found(tape: Tape, bars: dict[str, Sequence[Bar]]) -> None:
