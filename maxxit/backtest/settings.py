@@ -19,6 +19,7 @@ from maxxit.market.venues import VenuePolicy
 from maxxit.replay.tape import Tape, TapedAgent
 from signals_app.policy import Generate
 from trading.risk.policy import RiskPolicy
+from trading.venues.paper import PaperVenue
 
 RECORDED = (
     "is recorded on the tape: write another one with `manage.py replay --tape FILE` and that configuration"
@@ -30,6 +31,8 @@ REFUSED: Mapping[str, str] = {
     "generate.bucket_hours": RECORDED,
     "generate.social_hours": RECORDED,
     "generate.proposer": "asks a model, which the fast backtest does not",
+    "generate.perps": "needs leverage, which the fast backtest does not represent",
+    "generate.signal_ttl_hours": "concerns signals that wait, and on paper each is executed when it is made",
     "authors": RECORDED,
     "classify": RECORDED,
     "ingest": RECORDED,
@@ -40,6 +43,8 @@ REFUSED: Mapping[str, str] = {
     "platform": "scales crowds of many accounts, which the fast backtest does not represent",
 }
 """Key, or the beginning of keys -> why the fast path does not take it."""
+OF_VENUE = ("shorts", "max_leverage")
+"""What may be set of a venue besides its options."""
 OF_AGENT = ("min_confidence", "sizing_preset", "exit_preset", "profit_share", "tokens")
 
 
@@ -129,6 +134,10 @@ def _check(settings: Settings, tape: Tape) -> None:
     if len(set(accounts)) < len(accounts):
         raise Misconfigured("two agents share an account: the fast backtest does not represent that")
     for trader in settings.traders:
+        if any(account.terms.month for account in trader.accounts):
+            raise Misconfigured(
+                f"agents.{trader.name}.monthly_fee: the fast backtest charges no subscription; use `manage.py replay`"
+            )
         if unknown := sorted(set(trader.tokens) - listed):
             raise Misconfigured(f"agents.{trader.name}.tokens: {', '.join(unknown)} is not on the tape")
         if recorded and (missing := sorted(set(trader.tokens) & listed - recorded)):
@@ -138,12 +147,21 @@ def _check(settings: Settings, tape: Tape) -> None:
     for name, venue in settings.venues.items():
         if not venue.is_spot:
             raise Misconfigured(f"venues.{name}.max_leverage: the fast backtest does not represent leverage")
+        _check_options(name, venue)
         slippage = Decimal(venue.options["slippage_bps"]) / 100
         if slippage > settings.risk.max_slippage_pct:
             raise Misconfigured(
                 f"venues.{name}.slippage_bps {venue.options['slippage_bps']} is above max_slippage_pct "
                 f"{settings.risk.max_slippage_pct}: no entry would pass"
             )
+
+
+def _check_options(name: str, venue: VenuePolicy) -> None:
+    """Refuse what the paper venue itself refuses, and name the venue's key."""
+    try:
+        PaperVenue(shorts=venue.shorts, **venue.options)
+    except (Misconfigured, TypeError) as error:
+        raise Misconfigured(f"venues.{name}: {error}") from None
 
 
 def _refuse(key: str) -> None:
@@ -191,8 +209,11 @@ def _set_of_venue(venues: dict[str, Any], key: str, rest: str, value: str) -> No
         if not value.isascii() or not value.isdigit():
             raise Misconfigured(f"{key}: {value!r} is not a whole number")
         venues[name]["options"][option] = int(value)
-    else:
+    elif option in OF_VENUE:
         _set(venues[name], key, option, value)
+    else:
+        known = ", ".join((*OF_VENUE, *sorted(venues[name]["options"])))
+        raise Misconfigured(f"{key} is no setting of a venue that a backtest varies; known: {known}")
 
 
 def _set_of_agent(agents: dict[str, Any], key: str, rest: str, value: str) -> None:

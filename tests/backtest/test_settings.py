@@ -47,6 +47,8 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
     [
         ("generate.bars", "60", "generate.bars is recorded on the tape"),
         ("generate.proposer", "model", "generate.proposer asks a model"),
+        ("generate.signal_ttl_hours", "1", "generate.signal_ttl_hours concerns signals that wait"),
+        ("generate.perps.stop_loss_pct", "4", "generate.perps.stop_loss_pct needs leverage"),
         ("triggers.daily_loss.limit_pct", "1", "pulls the kill switch"),
         ("platform.max_open_orders", "1", "scales crowds of many accounts"),
         ("exits.signal.trailing", "1", "exits.signal.trailing is no setting; known here: hard_stop_pct"),
@@ -55,6 +57,17 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
         ("exits.signal.trailing_pct", "none", "give both or neither"),
         ("venues.paper.max_leverage", "5", "does not represent leverage"),
         ("venues.paper.slippage_bps", "500", "no entry would pass"),
+        (
+            "venues.paper.fee_bps",
+            "10000",
+            "venues.paper: venue paper: slippage_bps and fee_bps are 0 to 9999",
+        ),
+        ("venues.paper.depth_usd", "0", "depth_usd is positive"),
+        (
+            "venues.paper.adapter",
+            "gmx",
+            "venues.paper.adapter is no setting of a venue that a backtest varies",
+        ),
         ("venues.other.fee_bps", "5", "the venues of the tape are paper"),
         ("agents.Nobody.min_confidence", "0.5", "the agents of the tape are Follower"),
         ("agents.Follower.min_confidence", "50", "'50' is not a fraction from 0 to 1"),
@@ -63,6 +76,7 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
         ("agents.Follower.exit_preset", "slow", "'slow' is not one of"),
         ("agents.Follower.tokens", "BTC", "no indicators of BTC are on the tape"),
         ("agents.Follower.tokens", "XXX", "XXX is not on the tape"),
+        ("agents.Follower.monthly_fee", "", "is no setting of an agent; known: min_confidence"),
         ("agents.Follower.follows", "x", "is no setting of an agent; known: min_confidence"),
     ],
 )
@@ -83,6 +97,12 @@ def test_what_a_tape_holds_beyond_the_fast_path_is_refused_by_name() -> None:
     other.instruments["ETH"]["tick"] = "5"
     with pytest.raises(Misconfigured, match=r"ETH in config/markets.yaml differ from those of the tape"):
         Backtest(other)
+
+
+def test_a_subscription_on_the_tape_is_refused_by_name() -> None:
+    fees = agent().fees | {"monthly_fee": "subscription monthly_usdc=20 trial_days=14"}
+    with pytest.raises(Misconfigured, match=r"agents.Follower.monthly_fee: the fast backtest charges no"):
+        Backtest(small_tape(agents=[agent(fees=fees)])).run()
 
 
 def test_an_order_that_the_depth_does_not_take_at_once_is_refused_by_name() -> None:
