@@ -97,7 +97,7 @@ class Found:
 
 
 def samples(tape: Tape, seed: int, most: int = MOMENTS) -> list[tuple[int, str, Snapshot]]:
-    """Draw (moment, token, indicators on the tape) of generation passes. Raises `Misconfigured` where there are none."""
+    """Draw (moment, token, indicators on the tape) of generation passes. Raises `Misconfigured` without any."""
     rows = [(one.at, token, place) for one in tape.passes for token, place in sorted(one.markets.items())]
     if not rows:
         raise Misconfigured(
@@ -110,8 +110,9 @@ def samples(tape: Tape, seed: int, most: int = MOMENTS) -> list[tuple[int, str, 
 def lookahead(tape: Tape, bars: Mapping[str, Sequence[Bar]], seed: int = 1, read: Read = last_bars) -> Found:
     """Compute indicators from data cut at their moment and from whole data; both have to be those of the tape.
 
-    An indicator that uses a later bar differs, because the cut data lack it. Raises `Misconfigured` naming a token without
-    candles.
+    An indicator that uses a later bar differs, because the cut data lack it.
+
+    Raises `Misconfigured` naming a token without candles.
     """
     chosen = samples(tape, seed)
     series, problems = _series(chosen, bars), []

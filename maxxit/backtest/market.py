@@ -1,7 +1,6 @@
 """A tape prepared for backtests: quotes and indicators by moment, price tracks, calls; nothing depends on settings."""
 
 import bisect
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,8 +58,6 @@ class Market:
         self.moments = [moment_of(seconds) for seconds in tape.moments]
         self.max_age = timedelta(seconds=tape.max_age_seconds)
         self.calls: dict[int, TapedCall] = {call.id: call for call in tape.calls}
-        self.tokens = frozenset(token for one in tape.passes for token in one.markets)
-        """Tokens whose indicators are on the tape."""
         self._changes = {
             symbol: (
                 [row[0] for row in rows],
@@ -133,11 +130,3 @@ class Market:
 def moment_of(seconds: float) -> datetime:
     """Return seconds since 1970 as a time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def by_place(passes: list[Pass]) -> dict[int, list[Pass]]:
-    """Return place -> the passes at that moment, in order."""
-    found: dict[int, list[Pass]] = defaultdict(list)
-    for one in passes:
-        found[one.place].append(one)
-    return found

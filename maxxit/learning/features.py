@@ -1,7 +1,7 @@
 """The feature table: one row for each symbol and hour, from what was known at its end. Pure.
 
-Training and live forecasts call the same `table`. Each value depends on a window of fixed length that ends with its
-row, so that it is the same number whether the table begins a week or a year earlier (a test compares both).
+Each value depends on a window of fixed length that ends with its row, so that it is the same number whether the table
+begins a week or a year earlier (a test compares both).
 """
 
 from collections.abc import Callable

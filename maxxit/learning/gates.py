@@ -1,13 +1,13 @@
 """The promotion gates: typed metrics in, a list of checks with value and limit out. Pure.
 
 A pinball gate alone promotes noise: a model that learned volatility beats a naive baseline on random walks. So a
-volatility model may feed stops, size and bands, never the side, and a direction model must show skill in location.
+volatility model never decides a side, and a direction model must show skill in location.
 The reasons behind each limit are in docs/models.md.
 """
 
 from dataclasses import dataclass
 
-from maxxit.learning.metrics import DirectionMetrics, Metrics, ReaderMetrics, VolatilityMetrics
+from maxxit.learning.metrics import DirectionMetrics, Metrics, VolatilityMetrics
 
 COVERAGE_80, COVERAGE_90 = (0.75, 0.85), (0.85, 0.95)
 LEAST_DEFLATED_SHARPE = 0.95
@@ -16,7 +16,6 @@ LEAST_DAYS, LEAST_TRADES = 180, 100
 SHADOW_DAYS, SHADOW_TRADES = 30, 30
 REFRESH_MARGIN_PCT = -1.0
 """A newer fit of the model that serves need not beat it; its loss may be no more than this percentage higher."""
-LEAST_PRECISION, LEAST_RECALL, LEAST_SIDE, MOST_CALIBRATION = 0.70, 0.50, 0.97, 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,7 @@ def judge(metrics: Metrics, purpose: str, *, refresh: bool = False, serving: int
         return Verdict((same,))
     if isinstance(metrics, VolatilityMetrics):
         return Verdict((same, *_volatility(metrics, refresh, serving)))
-    if isinstance(metrics, DirectionMetrics):
-        return Verdict((same, *_direction(metrics)))
-    return Verdict((same, *_reader(metrics)))
+    return Verdict((same, *_direction(metrics)))
 
 
 def _above(name: str, value: float, limit: float, unit: str = "") -> Check:
@@ -124,19 +121,6 @@ def _direction(found: DirectionMetrics) -> list[Check]:
         Check("static_side", f"{found.total_return:.4f}", f"> {found.static_return:.4f}",
               found.total_return > found.static_return),
     ]  # fmt: skip
-
-
-def _reader(found: ReaderMetrics) -> list[Check]:
-    checks = [
-        _least("precision", found.precision, LEAST_PRECISION),
-        _least("recall", found.recall, LEAST_RECALL),
-        _least("side_accuracy", found.side_accuracy, LEAST_SIDE),
-        Check("calibration_error", f"{found.calibration_error:.3f}", f"<= {MOST_CALIBRATION}",
-              found.calibration_error <= MOST_CALIBRATION),
-    ]  # fmt: skip
-    if found.incumbent_f1 is not None:
-        checks.append(_above("f1_over_incumbent", found.f1, found.incumbent_f1))
-    return checks
 
 
 def judge_shadow(days: float, trades: int, net_return: float) -> Verdict:

@@ -75,8 +75,9 @@ class DirectionMetrics(_Metrics):
     sharpe_per_period: Finite
     """After costs; not annualised."""
     deflated_sharpe: Share
-    """With every candidate ever scored on overlapping data."""
+    """With `counted_candidates`."""
     counted_candidates: Annotated[int, Field(ge=1)]
+    """Of this run and of all stored models on overlapping data; what `evaluate` scored is not stored."""
     fold_returns: Annotated[tuple[Finite, ...], Field(min_length=FOLDS, max_length=FOLDS)]
     """Sum of the returns of each fold after costs, entered one bar late; fractions."""
     total_return: Finite
@@ -87,25 +88,10 @@ class DirectionMetrics(_Metrics):
     """Of that sum, as a fraction of the stake."""
 
 
-class ReaderMetrics(_Metrics):
-    """How well a reader finds calls in posts of authors and months that it was not trained on."""
-
-    purpose: Literal["reader"] = "reader"
-    precision: Share
-    precision_low: Share
-    recall: Share
-    recall_low: Share
-    side_accuracy: Share
-    calibration_error: Share
-    incumbent_f1: Share | None
-    f1: Share
-
-
-Metrics = VolatilityMetrics | DirectionMetrics | ReaderMetrics
+Metrics = VolatilityMetrics | DirectionMetrics
 KINDS: dict[str, type[Metrics]] = {
     "volatility": VolatilityMetrics,
     "direction": DirectionMetrics,
-    "reader": ReaderMetrics,
 }
 
 

@@ -1,4 +1,4 @@
-"""The registry of trained models, and the forecasts that they made."""
+"""The registry of trained models, and their forecasts."""
 
 from typing import ClassVar
 
@@ -8,17 +8,19 @@ from maxxit.learning import states
 
 
 class TrainedModel(models.Model):
-    """One fitted model with what it was fitted to and what the evaluator measured. Rows are never deleted:
-    the gate for direction models counts every candidate ever scored."""
+    """One fitted model with what it was fitted to and what the evaluator measured.
+
+    Rows are never deleted: the gate for direction models counts the candidates of all of them.
+    """
 
     MOVES = states.TRAINED_MODEL
     EVENT_NAMES: ClassVar = {state: f"trained_model.{state}" for state in states.ModelState}
 
     kind = models.CharField(max_length=20, help_text="forecaster, as in maxxit.learning.forecasters")
     purpose = models.CharField(
-        max_length=12, help_text="volatility: stops, sizes and bands, never a side; direction; reader"
+        max_length=12, help_text="volatility, which never decides a side, or direction"
     )
-    horizon_hours = models.PositiveSmallIntegerField(help_text="0 for a reader")
+    horizon_hours = models.PositiveSmallIntegerField()
     state = models.CharField(
         max_length=10,
         default=states.ModelState.CANDIDATE,
@@ -37,7 +39,7 @@ class TrainedModel(models.Model):
     metrics = models.JSONField(help_text="as in maxxit.learning.metrics; the gates read nothing else")
     checks = models.JSONField(default=list, help_text="the last verdict: value and limit of each check")
     created_at = models.DateTimeField()
-    shadow_at = models.DateTimeField(null=True, help_text="UTC; since when its forecasts are recorded unused")
+    shadow_at = models.DateTimeField(null=True, help_text="UTC; since when it is in shadow")
     served_at = models.DateTimeField(null=True, help_text="UTC; when it last began to serve")
     approved_by = models.CharField(max_length=150, blank=True)
 

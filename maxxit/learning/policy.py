@@ -11,30 +11,20 @@ Horizon = Annotated[int, Field(ge=1, le=168)]
 
 
 class Train(Policy):
-    """What the night trainer fits."""
+    """What `manage.py models train` and `evaluate` use."""
 
-    kinds: tuple[str, ...] = Field(min_length=1)
-    """Forecasters (maxxit/learning/forecasters.py)."""
     horizons_hours: tuple[Horizon, ...] = Field(min_length=1)
+    """Those that `evaluate` measures."""
     history_days: Count
-    """Bars that it reads, at most."""
+    """Of stored bars, at most."""
     seed: int = Field(ge=0)
-
-
-class Serve(Policy):
-    """When a forecast is used."""
-
-    stale_minutes: Count
-    """A forecast whose newest hour ended longer ago is not used."""
-    keep_days: int = Field(ge=60)
-    """Forecasts older than this are deleted; a direction model's shadow needs 30 days of them."""
+    """Of the bootstrap."""
 
 
 class ModelsPolicy(Policy):
     """The whole file."""
 
     train: Train
-    serve: Serve
 
 
 @cache

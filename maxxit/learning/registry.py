@@ -3,7 +3,7 @@
 Every change is one transaction, so a process that dies leaves the model that serves serving.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,7 @@ def serving(purpose: str, horizon: int) -> TrainedModel | None:
 
 
 def counted_candidates(start: datetime, end: datetime) -> int:
-    """Return how many direction candidates were ever scored on data that overlap [start, end)."""
+    """Return how many direction candidates the stored models scored on data that overlap [start, end)."""
     rows = TrainedModel.objects.filter(purpose="direction", data_from__lt=end, data_to__gt=start)
     return int(rows.aggregate(models.Sum("tried"))["tried__sum"] or 0)
 
@@ -140,12 +140,11 @@ def next_step(row: TrainedModel) -> tuple[ModelState | None, Verdict | None]:
     return None, None
 
 
-def promote(row: TrainedModel, *, by: str, person: bool, why: str = "") -> list[str]:
+def promote(row: TrainedModel, *, by: str, why: str = "") -> list[str]:
     """Move a model as far towards serving as its gates allow; return the states that it entered.
 
-    A volatility model or a reader that passes its gate serves at once. A direction model rests in shadow, and only a
-    person may approve it. A retired model that served before serves again. The model that served until now is retired
-    in the same transaction.
+    A volatility model that passes its gate serves at once, a direction model rests in shadow. A retired model that
+    served before serves again. The model that served until now is retired in the same transaction.
 
     Raises Rejected with the check that failed, its value and its limit, where the model cannot move at all.
     """
@@ -164,14 +163,11 @@ def promote(row: TrainedModel, *, by: str, person: bool, why: str = "") -> list[
                     f"{failed.limit}",
                     code=failed.name,
                 )
-            if target == ModelState.APPROVED and row.purpose == "direction" and not person:
-                break
             _enter(row, target, found, by, why)
             entered.append(target)
     if not entered:
         raise Rejected(
-            f"model {row.pk} ({row}) is {row.state} and cannot move: a direction model waits for "
-            "`manage.py models promote`, a retired one must have served before",
+            f"model {row.pk} ({row}) is {row.state} and cannot move: a retired one must have served before",
             code="no_step",
         )
     return entered
@@ -193,21 +189,10 @@ def _enter(row: TrainedModel, target: ModelState, found: Verdict | None, by: str
 
 
 def retire(row: TrainedModel, *, by: str, why: str) -> None:
-    """Take a model out of use, and with it its forecasts. Raises Rejected where it is retired already."""
+    """Take a model out of use. Raises Rejected where it is retired already."""
     if row.state == ModelState.RETIRED:
         raise Rejected(f"model {row.pk} ({row}) is retired already", code="no_step")
     advance(row, ModelState.RETIRED, why=why, data={"by": by})
-
-
-def candidates() -> Iterator[TrainedModel]:
-    """Yield what the morning deployer looks at: the newest candidate of each kind and horizon, and later states."""
-    newest = (
-        TrainedModel.objects.filter(state=ModelState.CANDIDATE)
-        .order_by("kind", "horizon_hours", "-pk")
-        .distinct("kind", "horizon_hours")
-    )
-    yield from newest
-    yield from TrainedModel.objects.filter(state__in=[ModelState.SHADOW, ModelState.APPROVED]).order_by("pk")
 
 
 def _json(found: Verdict) -> list[dict[str, str | bool]]:

@@ -1,8 +1,8 @@
 """A tape: everything that a replay decided on, and the positions that it closed, in one file.
 
 `manage.py replay --tape FILE` writes it (`maxxit.replay.taping`); the fast backtest (`maxxit.backtest`) reads it.
-It is gzipped JSON with sorted keys and no time stamp, so that the same replay gives the same bytes. Moments are seconds
-since 1970 in UTC, amounts and prices are decimal strings.
+It is gzipped JSON with sorted keys and no time stamp, so that the same contents give the same bytes. Moments are
+seconds since 1970 in UTC, amounts and prices are decimal strings.
 """
 
 import gzip

@@ -51,11 +51,11 @@ def test_a_model_is_trained_once_for_the_same_data() -> None:
 def test_a_volatility_model_serves_once_its_gate_passes_and_replaces_the_one_before() -> None:
     old = made()
     new = made(number=1, incumbent={"model": old.pk, "low_pct": 0.1, "qlike": 0.3})
-    assert registry.promote(old, by="deployer", person=False) == ["shadow", "approved", "serving"]
-    registry.promote(new, by="deployer", person=False)
+    assert registry.promote(old, by="ann") == ["shadow", "approved", "serving"]
+    registry.promote(new, by="ann")
     old.refresh_from_db()
     assert (old.state, new.state) == (ModelState.RETIRED, ModelState.SERVING)
-    assert registry.promote(old, by="ann", person=True) == ["approved", "serving"]  # back in one command
+    assert registry.promote(old, by="ann") == ["approved", "serving"]  # back in one command
     new.refresh_from_db()
     assert new.state == ModelState.RETIRED
 
@@ -63,21 +63,19 @@ def test_a_volatility_model_serves_once_its_gate_passes_and_replaces_the_one_bef
 def test_a_model_that_fails_its_gate_stays_a_candidate_with_value_and_limit() -> None:
     row = made(skill_low_pct=-0.1)
     with pytest.raises(Rejected, match=r"skill_over_ewma is -0.1 %, the limit is > 0 %"):
-        registry.promote(row, by="ann", person=True)
+        registry.promote(row, by="ann")
     row.refresh_from_db()
     assert row.state == ModelState.CANDIDATE
 
 
-def test_a_direction_model_rests_in_shadow_and_a_person_approves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_direction_model_rests_in_shadow_until_its_days_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
     row = made("direction")
-    assert registry.promote(row, by="deployer", person=False) == ["shadow"]
+    assert registry.promote(row, by="ann") == ["shadow"]
     with pytest.raises(Rejected, match="shadow_days is 0"):
-        registry.promote(row, by="ann", person=True)
+        registry.promote(row, by="ann")
     monkeypatch.setattr("maxxit.learning.shadow.results", lambda row: ShadowResult(30, 40, 0.1))
     with clock.frozen(NOW + timedelta(days=31)):
-        with pytest.raises(Rejected, match="cannot move"):
-            registry.promote(row, by="deployer", person=False)
-        assert registry.promote(row, by="ann", person=True) == ["approved", "serving"]
+        assert registry.promote(row, by="ann") == ["approved", "serving"]
     assert row.approved_by == "ann"
 
 
@@ -93,7 +91,7 @@ def test_the_trades_of_a_shadow_are_counted_once_their_horizon_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     row = made("direction")
-    registry.promote(row, by="deployer", person=False)
+    registry.promote(row, by="ann")
     for hours, mean in ((0, 0.02), (6, -0.02), (7, 0.02), (12, 0.0001), (18, 0.02)):
         forecast(row, hours, mean)
     monkeypatch.setattr(
@@ -108,7 +106,7 @@ def test_the_trades_of_a_shadow_are_counted_once_their_horizon_is_over(
 def test_a_shadow_trades_when_a_forecast_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
     row = made("direction")
     forecast(row, -6, 0.02, late=timedelta(hours=1))  # made before the shadow began
-    registry.promote(row, by="deployer", person=False)
+    registry.promote(row, by="ann")
     forecast(row, 0, 0.02, late=timedelta(minutes=20))
     forecast(row, 6, 0.02, late=timedelta(hours=6))  # made when its outcome was known
     asked: list[Any] = []
@@ -123,28 +121,28 @@ def test_a_shadow_trades_when_a_forecast_was_made(monkeypatch: pytest.MonkeyPatc
 
 def test_a_shadow_lasts_as_many_days_as_it_made_forecasts_on() -> None:
     row = made("direction")
-    registry.promote(row, by="deployer", person=False)
+    registry.promote(row, by="ann")
     for day in (0, 1, 30):
         forecast(row, 24 * day, 0.0)
         forecast(row, 24 * day + 1, 0.0)
     with clock.frozen(NOW + timedelta(days=40)):
         assert shadow.results(row).days == 3
         with pytest.raises(Rejected, match="shadow_days is 3, the limit is >= 30"):
-            registry.promote(row, by="ann", person=True)
+            registry.promote(row, by="ann")
 
 
 def test_metrics_of_another_evaluator_do_not_pass() -> None:
     row = made()
     row.metrics = {key: value for key, value in row.metrics.items() if key != "qlike"}
     with pytest.raises(Rejected, match="qlike"):
-        registry.promote(row, by="ann", person=True)
+        registry.promote(row, by="ann")
 
 
 def test_two_models_never_serve_and_states_are_not_skipped() -> None:
     row, other = made(), made(number=1)
     with pytest.raises(IllegalMove):
         advance(row, ModelState.SERVING)
-    registry.promote(row, by="ann", person=True)
+    registry.promote(row, by="ann")
     for state in (ModelState.SHADOW, ModelState.APPROVED):
         advance(other, state)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -160,7 +158,7 @@ def test_a_crash_while_a_model_is_promoted_leaves_the_one_that_serves(
     moment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serves, calls = made(), 0
-    registry.promote(serves, by="ann", person=True)
+    registry.promote(serves, by="ann")
     candidate = made(number=1, incumbent={"model": serves.pk, "low_pct": 0.1, "qlike": 0.3})
 
     def dying(*args: Any, **options: Any) -> None:
@@ -172,7 +170,7 @@ def test_a_crash_while_a_model_is_promoted_leaves_the_one_that_serves(
 
     monkeypatch.setattr(registry, "advance", dying)
     with pytest.raises(Killed):
-        registry.promote(candidate, by="ann", person=True)
+        registry.promote(candidate, by="ann")
     assert registry.serving("volatility", 6) == serves
     candidate.refresh_from_db()
     assert candidate.state == ModelState.CANDIDATE
@@ -186,7 +184,7 @@ def test_a_crash_while_a_model_is_trained_leaves_the_one_that_serves(
         raise Killed
 
     serves = made()
-    registry.promote(serves, by="ann", person=True)
+    registry.promote(serves, by="ann")
     monkeypatch.setattr(f"maxxit.learning.evaluate.{part}", dying)
     with pytest.raises(Killed):
         registry.train("har", 6, worlds.world(11, 40), 1)
@@ -194,7 +192,7 @@ def test_a_crash_while_a_model_is_trained_leaves_the_one_that_serves(
     assert TrainedModel.objects.count() == 1
 
 
-def test_every_candidate_ever_scored_is_counted() -> None:
+def test_the_candidates_of_all_stored_models_are_counted() -> None:
     made("direction")
     made("direction", number=1)
     made(number=2)
@@ -208,4 +206,4 @@ def test_a_retired_model_that_never_served_does_not_move() -> None:
     with pytest.raises(Rejected, match="retired already"):
         registry.retire(row, by="ann", why="again")
     with pytest.raises(Rejected, match="must have served"):
-        registry.promote(row, by="ann", person=True)
+        registry.promote(row, by="ann")

@@ -134,7 +134,7 @@ class Command(OpsCommand):
 
     def _promote(self, options: dict[str, Any]) -> dict[str, Any]:
         row = registry.named(options["model"])
-        entered = registry.promote(row, by=operator(options["by"]), person=True, why=options["reason"])
+        entered = registry.promote(row, by=operator(options["by"]), why=options["reason"])
         self.say(f"model {row.pk} ({row}): {' → '.join(entered)}", "SUCCESS")
         return _summary(row) | {"entered": entered}
 
