@@ -7,11 +7,11 @@ import pytest
 
 from maxxit.core.errors import Rejected
 from maxxit.learning import evaluate, statistics, worlds
-from maxxit.learning.evaluate import COST, Data, Tested
+from maxxit.learning.evaluate import COST, Data
 from maxxit.learning.forecasters import FORECASTERS, Forecasts, Rows
 
 
-def tested(returns: list[float], first_step: float) -> Tested:
+def outcome(returns: list[float], first_step: float) -> evaluate.Tested:
     """Four folds of one row each; the forecast is always far above the threshold, long."""
     count = len(returns)
     ones = np.ones(count)
@@ -19,13 +19,13 @@ def tested(returns: list[float], first_step: float) -> Tested:
     ends = np.arange(count, dtype=np.int64)
     data = Data(rows, ends, np.zeros(count, dtype=np.int64), np.full(count, first_step), 200.0)
     made = Forecasts(ones * 0.01, ones * 0.1, np.tile(np.array(statistics.LEVELS), (count, 1)))
-    return Tested(data, made, ends)
+    return evaluate.Tested(data, made, ends)
 
 
 def test_what_trades_earn_is_a_simple_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """A price that doubles and halves again is +100 % and −50 % of the stake; as log returns both would be nothing."""
     doubles = float(np.log(2))
-    given = tested([doubles, -doubles, doubles, -doubles], float(np.log(1.1)))
+    given = outcome([doubles, -doubles, doubles, -doubles], float(np.log(1.1)))
     monkeypatch.setattr(evaluate, "walk_forward", lambda *_: given)
 
     found = evaluate.direction("ridge", given.data, seed=1)
