@@ -7,7 +7,8 @@ A key is a path: `exits.signal.trailing_pct`, `sizing.moderate.high_pct`, `accou
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -43,6 +44,8 @@ REFUSED: Mapping[str, str] = {
     "platform": "scales crowds of many accounts, which the fast backtest does not represent",
 }
 """Key, or the beginning of keys -> why the fast path does not take it."""
+PARTS = 1_000
+"""Of each kind that are kept."""
 OF_VENUE = ("shorts", "max_leverage")
 """What may be set of a venue besides its options."""
 OF_AGENT = ("min_confidence", "sizing_preset", "exit_preset", "profit_share", "tokens")
@@ -94,66 +97,97 @@ class Settings:
     traders: tuple[Trader, ...]
 
 
-def of_tape(tape: Tape, changes: Mapping[str, str] | None = None) -> Settings:
-    """Return the tape's settings with `changes` (key -> value as text).
-
-    Raises `Misconfigured` naming a key that is unknown, that the fast path does not represent, or whose value is wrong.
-    """
-    given = dict(changes or {})
-    risk, generate = _without_repeats(_copied(tape.risk)), _copied(tape.generate)
-    venues = {name: _copied(venue) for name, venue in tape.venues.items()}
-    agents = {agent.name: _copied(vars(agent)) for agent in tape.agents}
-    for key, value in given.items():
-        _refuse(key)
-        root, _, rest = key.partition(".")
-        if root == "agents":
-            _set_of_agent(agents, key, rest, value)
-        elif root == "venues":
-            _set_of_venue(venues, key, rest, value)
-        elif root == "generate":
-            _set(generate, key, rest, value)
-        else:
-            _set(risk, key, key, value)
-    policy = _validated(RiskPolicy, risk, given)
-    settings = Settings(
-        given,
-        policy,
-        _validated(Generate, generate, given),
-        {name: _validated(VenuePolicy, venue, given) for name, venue in venues.items()},
-        tuple(_trader(TapedAgent(**agent), policy) for agent in agents.values()),
-    )
-    _check(settings, tape)
-    return settings
+Changes = tuple[tuple[str, str], ...]
+"""Keys and values, in order: what one part of the settings is made of."""
 
 
-def _check(settings: Settings, tape: Tape) -> None:
-    """Refuse by name what the fast path does not represent."""
-    recorded = {token for one in tape.passes for token in one.markets}
-    listed = {token for token, one in tape.instruments.items()}
-    accounts = [account.account for trader in settings.traders for account in trader.accounts]
-    if len(set(accounts)) < len(accounts):
-        raise Misconfigured("two agents share an account: the fast backtest does not represent that")
-    for trader in settings.traders:
-        if any(account.terms.month for account in trader.accounts):
-            raise Misconfigured(
-                f"agents.{trader.name}.monthly_fee: the fast backtest charges no subscription; use `manage.py replay`"
-            )
-        if unknown := sorted(set(trader.tokens) - listed):
-            raise Misconfigured(f"agents.{trader.name}.tokens: {', '.join(unknown)} is not on the tape")
-        if recorded and (missing := sorted(set(trader.tokens) & listed - recorded)):
-            raise Misconfigured(
-                f"agents.{trader.name}.tokens: no indicators of {', '.join(missing)} are on the tape"
-            )
-    for name, venue in settings.venues.items():
-        if not venue.is_spot:
-            raise Misconfigured(f"venues.{name}.max_leverage: the fast backtest does not represent leverage")
-        _check_options(name, venue)
-        slippage = Decimal(venue.options["slippage_bps"]) / 100
-        if slippage > settings.risk.max_slippage_pct:
-            raise Misconfigured(
-                f"venues.{name}.slippage_bps {venue.options['slippage_bps']} is above max_slippage_pct "
-                f"{settings.risk.max_slippage_pct}: no entry would pass"
-            )
+class TapeSettings:
+    """Makes settings of one tape. Parts that many settings share are made once."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._recorded = {token for one in tape.passes for token in one.markets}
+        self._risk = lru_cache(PARTS)(self._made_risk)
+        self._generate = lru_cache(PARTS)(self._made_generate)
+        self._venues = lru_cache(PARTS)(self._made_venues)
+
+    def of(self, changes: Mapping[str, str] | None = None) -> Settings:
+        """Return the tape's settings with `changes` (key -> value as text).
+
+        Raises `Misconfigured` naming a key that is unknown, that the fast path does not represent, or whose value is
+        wrong.
+        """
+        given = dict(changes or {})
+        parts: dict[str, list[tuple[str, str]]] = {"agents": [], "venues": [], "generate": [], "risk": []}
+        for key, value in sorted(given.items()):
+            _refuse(key)
+            root = key.partition(".")[0]
+            parts[root if root in parts else "risk"].append((key, value))
+        policy = self._risk(tuple(parts["risk"]))
+        settings = Settings(
+            given,
+            policy,
+            self._generate(tuple(parts["generate"])),
+            self._venues(tuple(parts["venues"])),
+            self._traders(tuple(parts["agents"]), policy),
+        )
+        self._check(settings)
+        return settings
+
+    def _made_risk(self, changes: Changes) -> RiskPolicy:
+        values = _without_repeats(_copied(self._tape.risk))
+        for key, value in changes:
+            _set(values, key, key, value)
+        return cast(RiskPolicy, _validated(RiskPolicy, values, changes))
+
+    def _made_generate(self, changes: Changes) -> Generate:
+        values = _copied(self._tape.generate)
+        for key, value in changes:
+            _set(values, key, key.partition(".")[2], value)
+        return cast(Generate, _validated(Generate, values, changes))
+
+    def _made_venues(self, changes: Changes) -> Mapping[str, VenuePolicy]:
+        values = {name: _copied(venue) for name, venue in self._tape.venues.items()}
+        for key, value in changes:
+            _set_of_venue(values, key, key.partition(".")[2], value)
+        return {name: _validated(VenuePolicy, venue, changes) for name, venue in values.items()}
+
+    def _traders(self, changes: Changes, policy: RiskPolicy) -> tuple[Trader, ...]:
+        values = {agent.name: _copied(vars(agent)) for agent in self._tape.agents}
+        for key, value in changes:
+            _set_of_agent(values, key, key.partition(".")[2], value)
+        return tuple(_trader(TapedAgent(**agent), policy) for agent in values.values())
+
+    def _check(self, settings: Settings) -> None:
+        """Refuse by name what the fast path does not represent."""
+        listed, recorded = self._tape.instruments.keys(), self._recorded
+        accounts = [account.account for trader in settings.traders for account in trader.accounts]
+        if len(set(accounts)) < len(accounts):
+            raise Misconfigured("two agents share an account: the fast backtest does not represent that")
+        for trader in settings.traders:
+            if any(account.terms.month for account in trader.accounts):
+                raise Misconfigured(
+                    f"agents.{trader.name}.monthly_fee: the fast backtest charges no subscription; "
+                    "use `manage.py replay`"
+                )
+            if unknown := sorted(set(trader.tokens) - listed):
+                raise Misconfigured(f"agents.{trader.name}.tokens: {', '.join(unknown)} is not on the tape")
+            if recorded and (missing := sorted(set(trader.tokens) & listed - recorded)):
+                raise Misconfigured(
+                    f"agents.{trader.name}.tokens: no indicators of {', '.join(missing)} are on the tape"
+                )
+        for name, venue in settings.venues.items():
+            if not venue.is_spot:
+                raise Misconfigured(
+                    f"venues.{name}.max_leverage: the fast backtest does not represent leverage"
+                )
+            _check_options(name, venue)
+            slippage = Decimal(venue.options["slippage_bps"]) / 100
+            if slippage > settings.risk.max_slippage_pct:
+                raise Misconfigured(
+                    f"venues.{name}.slippage_bps {venue.options['slippage_bps']} is above max_slippage_pct "
+                    f"{settings.risk.max_slippage_pct}: no entry would pass"
+                )
 
 
 def _check_options(name: str, venue: VenuePolicy) -> None:
@@ -259,13 +293,13 @@ def _fraction(key: str, value: str) -> Decimal:
     return number
 
 
-def _validated(schema: Any, values: dict[str, Any], given: Mapping[str, str]) -> Any:
+def _validated(schema: Any, values: dict[str, Any], changes: Changes) -> Any:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
         wrong = error.errors()[0]
         path = ".".join(str(part) for part in wrong["loc"])
-        shown = next((key for key in given if key == path or key.endswith(f".{path}")), path)
+        shown = next((key for key, _ in changes if key == path or key.endswith(f".{path}")), path)
         raise Misconfigured(f"{shown}: {wrong['msg'].removeprefix('Value error, ')}") from None
 
 

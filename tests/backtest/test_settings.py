@@ -5,14 +5,13 @@ from decimal import Decimal
 import pytest
 
 from maxxit.backtest.run import Backtest
-from maxxit.backtest.settings import of_tape
+from maxxit.backtest.settings import TapeSettings
 from maxxit.core.errors import Misconfigured
 from tests.backtest.tapes import agent, small_tape
 
 
 def test_each_kind_of_key_is_taken() -> None:
-    made = of_tape(
-        small_tape(),
+    made = TapeSettings(small_tape()).of(
         {
             "exits.signal.trailing_pct": "2",
             "max_trade_usd": "100",
@@ -37,7 +36,7 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
     general = {"max_trade_usd": tape.risk["max_trade_usd"]}
     tape.risk["symbols"] = {"ETH": general, "BTC": {"max_trade_usd": "70"}}
 
-    made = of_tape(tape, {"max_trade_usd": "100"}).risk
+    made = TapeSettings(tape).of({"max_trade_usd": "100"}).risk
 
     assert (made.of("ETH").max_trade_usd, made.of("BTC").max_trade_usd) == (100, 70)
 
@@ -82,7 +81,7 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
 )
 def test_what_cannot_be_varied_is_refused_by_name(key: str, value: str, said: str) -> None:
     with pytest.raises(Misconfigured) as refused:
-        of_tape(small_tape(), {key: value})
+        TapeSettings(small_tape()).of({key: value})
 
     assert said in str(refused.value)
 
