@@ -90,17 +90,17 @@ class FinalId:
         self._writers = writers
 
 
-def settled(patience: float = 30.0) -> int:
-    """Wait until every event that is being written now is final; return the final id.
+def settled(patience: float = 30.0, table: str = "events") -> int:
+    """Wait until every event, or row of another table, that is being written now is final; return the final id.
 
     Raises Rejected (code busy) after `patience` seconds.
     """
-    final, end = FinalId(), time.monotonic() + patience
+    final, end = FinalId(table=table), time.monotonic() + patience
     final.read()
     newest = final.newest
     while final.read() < newest:
         if time.monotonic() > end:
-            raise Rejected(f"a transaction that writes events runs for over {patience:g} s", code="busy")
+            raise Rejected(f"a transaction that writes to {table} runs for over {patience:g} s", code="busy")
         time.sleep(0.02)
     return final.read()
 

@@ -1,6 +1,6 @@
 """Whether the audit log is sealed and its seals hold."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from maxxit.core import clock
 from maxxit.core.clock import duration_text
@@ -15,6 +15,8 @@ SPAN = timedelta(days=35)
 """How far back the nightly verification goes."""
 LATE = timedelta(hours=1)
 """Events of this age without a seal are a fault."""
+VERIFIED_WITHIN = timedelta(hours=50)
+"""A fault is a log that was not verified for two nights."""
 FIX = "docs/security.md, Audit log: `manage.py audit verify` names the rows; compare them with a backup"
 
 
@@ -31,19 +33,27 @@ def verify_recent() -> bool:
 
 
 def check_audit_log() -> Check:
-    """Check that new events get seals, and that the newest verification found no change."""
+    """Check that new events get seals, that the newest verification found no change, and that it is new enough."""
     newest = Event.objects.filter(name=VERIFIED).order_by("-at", "-id").first()
     if newest and not newest.data["ok"]:
-        return Check(NAME, False, newest.data["detail"], FIX)
-    sealed = EventSeal.objects.filter(log="events").order_by("id").last()
-    if sealed is None:
-        return Check(NAME, True, "no event is sealed yet")
-    waiting = Event.objects.filter(pk__gt=sealed.last_id).order_by("id").values_list("at", flat=True).first()
-    age = clock.now() - waiting if waiting else timedelta(0)
-    if age > LATE:
-        text = f"no event was sealed for {duration_text(age.total_seconds())}"
+        return Check(NAME, False, f"{newest.data['detail']}; found {_ago(newest.at)}", FIX)
+    seals_of_events = EventSeal.objects.filter(log="events").order_by("id")
+    first, sealed = seals_of_events.first(), seals_of_events.last()
+    unsealed = Event.objects.filter(pk__gt=sealed.last_id if sealed else 0).order_by("id")
+    waiting = unsealed.values_list("at", flat=True).first()
+    if waiting and clock.now() - waiting > LATE:
+        text = f"the oldest event without a seal was written {_ago(waiting)}"
         return Check(NAME, False, text, "see the job audit_seal in `manage.py status`")
-    return Check(NAME, True, f"sealed up to event {sealed.last_id}, head {sealed.head[:12]}…")
+    if first is None or sealed is None:
+        return Check(NAME, True, "no event is sealed yet")
+    verified = f"verified {_ago(newest.at)}" if newest else f"never verified, sealed since {_ago(first.at)}"
+    if clock.now() - (newest or first).at > VERIFIED_WITHIN:
+        return Check(NAME, False, verified, "see the job audit_verify in `manage.py status`")
+    return Check(NAME, True, f"sealed up to event {sealed.last_id}, head {sealed.head[:12]}…; {verified}")
+
+
+def _ago(moment: datetime) -> str:
+    return f"{duration_text((clock.now() - moment).total_seconds())} ago"
 
 
 def _result(audits: list[seals.Audit]) -> Check:

@@ -11,10 +11,12 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
-from maxxit.events import seals
+from maxxit.core.errors import Rejected
+from maxxit.events import log, seals
 from maxxit.events.models import Event, EventSeal
 from maxxit.reports import audit
 from tests.builders import T0, RecordedClock
+from tests.events.writers import another_connection
 
 pytestmark = pytest.mark.django_db
 
@@ -102,18 +104,49 @@ def test_seals_refuse_changes(sealed: list[Event]) -> None:
             cursor.execute(statement)
 
 
-def test_changes_in_the_admin_are_sealed_after_ten_minutes(time: RecordedClock) -> None:
+def change(user: User) -> LogEntry:
+    return LogEntry.objects.create(user=user, object_id="1", object_repr="x", action_flag=CHANGE)
+
+
+def test_changes_in_the_admin_are_sealed_like_events(time: RecordedClock) -> None:
     user = User.objects.create_superuser("boss")
-    LogEntry.objects.create(
-        user=user, object_id="1", object_repr="x", action_flag=CHANGE, action_time=time.now
-    )
-    assert "admin" not in {one.log for one in seals.seal()}
-    time.move(minutes=11)
+    change(user)
+    [_, before] = seals.verify()
+    assert (before.log, before.unsealed) == ("admin", 1)
     assert "admin" in {one.log for one in seals.seal()}
+    [_, after] = seals.verify()
+    assert (after.rows, after.unsealed) == (1, 0)
     assert problems() == []
     as_owner("UPDATE django_admin_log SET change_message = 'other'")
     [problem] = problems()
     assert problem.startswith("a row from 1 to ")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_in_the_admin_that_is_not_committed_yet_is_waited_for(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id is smaller than that of a visible change: sealed without it, it would look like one that was added."""
+    user = User.objects.create_superuser("boss")
+    real, asked = log.settled, []
+
+    def impatient(table: str) -> int:
+        asked.append(table)
+        return real(0.2, table)
+
+    monkeypatch.setattr(log, "settled", impatient)
+    with another_connection() as slow:
+        slow.execute(
+            "INSERT INTO django_admin_log (action_time, user_id, object_id, object_repr, action_flag, change_message) "
+            "VALUES (now(), %s, '2', 'y', 2, '')",
+            [user.pk],
+        )
+        change(user)
+        with pytest.raises(Rejected, match="writes to django_admin_log"):
+            seals.seal()
+        slow.commit()
+    assert [one.rows for one in seals.seal() if one.log == "admin"] == [2]
+    assert asked == ["events", "django_admin_log"] * 2
 
 
 def test_the_command_verifies_seals_and_lists(sealed: list[Event]) -> None:
@@ -138,6 +171,7 @@ def test_health_tells_of_a_change_and_of_a_seal_that_is_late(
     sealed: list[Event], time: RecordedClock
 ) -> None:
     assert audit.check_audit_log().ok
+    assert "never verified" in audit.check_audit_log().detail
     time.move(hours=2)
     assert not audit.check_audit_log().ok
     seals.seal()
@@ -147,3 +181,31 @@ def test_health_tells_of_a_change_and_of_a_seal_that_is_late(
     found = audit.check_audit_log()
     assert not found.ok
     assert "covers 3 rows" in found.detail
+
+
+def test_health_tells_of_a_verification_that_is_old_or_was_never_made(
+    sealed: list[Event], time: RecordedClock
+) -> None:
+    time.move(hours=51)
+    seals.seal()
+    never = audit.check_audit_log()
+    assert (never.ok, "never verified" in never.detail) == (False, True)
+    audit.verify_recent()
+    assert "verified 0 s ago" in audit.check_audit_log().detail
+    time.move(hours=49)
+    seals.seal()
+    assert audit.check_audit_log().ok
+    time.move(hours=2)
+    seals.seal()
+    old = audit.check_audit_log()
+    assert (old.ok, old.detail) == (False, "verified 2 days, 3:00:00 ago")
+
+
+def test_health_tells_of_events_without_any_seal(time: RecordedClock) -> None:
+    assert audit.check_audit_log().ok
+    event(1)
+    time.move(minutes=59)
+    assert audit.check_audit_log().ok
+    time.move(minutes=2)
+    found = audit.check_audit_log()
+    assert (found.ok, "without a seal" in found.detail) == (False, True)
