@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
@@ -100,6 +100,7 @@ class Server:
 
 
 Supervised = Child | Server | Forkserver
+T = TypeVar("T")
 
 
 class Supervisor:
@@ -121,6 +122,8 @@ class Supervisor:
         self._restarts: Counter[str] = Counter()
         self._stopping: dict[str, float] = {}
         self._stopped: set[str] = set()
+        self._unusable: dict[str, str] = {}
+        """File of `control` -> the error that was shown of it."""
         logs.mkdir(parents=True, exist_ok=True)
 
     def say(self, text: str, name: str = "maxxit") -> None:
@@ -158,13 +161,30 @@ class Supervisor:
             time.sleep(0.2)
 
     def tend(self) -> None:
-        """Check each child once, restart those that exited, and do what another terminal asked."""
-        for name, action in self.control.requests() if self.control else ():
+        """Check each child once, restart those that exited, and do what another terminal asked.
+
+        Without the files of the other terminals, on a full disk for example, the children are supervised all the same.
+        """
+        control = self.control
+        for name, action in self._files("requests", control.requests, []) if control else ():
             self._obey(name, action)
         for child in list(self.children):
             self._check(child)
-        if self.control:
-            self.control.publish([self._describe(child) for child in self.children])
+        if control:
+            states = [self._describe(child) for child in self.children]
+            self._files("states", lambda: control.publish(states), None)
+
+    def _files(self, what: str, use: Callable[[], T], otherwise: T) -> T:
+        """Return what `use` returns, or `otherwise` where it raises OSError, which is shown once while it lasts."""
+        try:
+            found = use()
+        except OSError as error:
+            if self._unusable.get(what) != str(error):
+                self.say(f"the {what} of `manage.py workers` cannot be used, retrying: {error}")
+            self._unusable[what] = str(error)
+            return otherwise
+        self._unusable.pop(what, None)
+        return found
 
     def _obey(self, name: str, action: str) -> None:
         """Start or stop one child. A database or the forkserver is not stopped: the others would fail."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -88,6 +88,19 @@ def _run(name: str, fix: str, probe: Callable[[], str]) -> Check:
         return Check(name, True, probe())
     except Exception as error:  # any exception of a driver is a failed check
         return Check(name, False, f"{type(error).__name__}: {error}".strip().splitlines()[0][:300], fix)
+
+
+def readable(
+    name: str, probe: Callable[[], Iterable[Check]], fix: str = "`manage.py doctor` names the cause"
+) -> list[Check]:
+    """Return the checks of `probe`; where it raises, those before and one failed check, so that it hides no other."""
+    results: list[Check] = []
+    try:
+        results.extend(probe())
+    except Exception as error:  # any error of a driver or of a broken file
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        results.append(Check(name, False, f"cannot be read: {text}", fix))
+    return results
 
 
 def postgres() -> Check:
@@ -593,13 +606,9 @@ def everything() -> Iterator[Check]:
     yield from canaries()
     for check in (feeds, stream, candle_gaps, accounts, billing, relays, disk, clocks):
         yield check()
-    try:
-        yield from gates()
-        yield books()
-        yield parts()
-        yield safes()
-    except Exception as error:  # the database is down, which the check `postgres` reports
-        yield Check("gate", False, f"cannot be read, so closed: {error}".splitlines()[0], "see postgres")
+    yield from readable("gate", gates, "it counts as closed; see postgres")
+    for check in (books, parts, safes):
+        yield check()
     yield from chain_addresses()
     yield from models()
     yield from ports()

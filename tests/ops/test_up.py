@@ -16,6 +16,7 @@ import pytest
 
 from maxxit.embedded.processes import wait_until
 from maxxit.env import BASE_DIR
+from maxxit.ops.control import Control
 from maxxit.ops.supervisor import Child, Supervisor
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -221,6 +222,28 @@ def test_a_child_that_keeps_dying_is_started_after_growing_pauses(
         supervisor.tend()
 
     assert pauses == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
+def test_children_are_restarted_while_the_states_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    supervisor = Supervisor(tmp_path, control=Control(data))
+    child, starts = Child("toy", [sys.executable, "-c", ""]), []
+    monkeypatch.setattr(child, "start", starts.append)  # it is gone at once
+    supervisor.start(child)
+    data.rmdir()
+    for _ in range(3):
+        supervisor.tend()
+    assert len(starts) == 2
+    data.mkdir()
+    supervisor.tend()
+
+    assert [one.name for one in Control(data).read()] == ["toy"]
+    shown = [line for line in capsys.readouterr().out.splitlines() if "cannot be used" in line]
+    assert len(shown) == 1
+    assert "processes" in shown[0]
 
 
 def test_children_are_stopped_stage_by_stage_and_the_deaf_are_killed(tmp_path: Path) -> None:

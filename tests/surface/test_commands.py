@@ -21,6 +21,7 @@ from maxxit.access.models import ApiKey
 from maxxit.core import clock
 from maxxit.core.commands import PACKAGES, CommandLine
 from maxxit.core.reasons import Audience
+from maxxit.embedded.template import connected_to
 from maxxit.events.models import Event
 from maxxit.market import candles, quotes
 from maxxit.market.feeds.bars import BAR, Bar
@@ -152,6 +153,19 @@ def test_doctor_names_the_fix_and_fails(world: World) -> None:
         call_command("doctor", "--quiet", stdout=out, no_color=True)
     assert "BAD  kill switch" in out.getvalue()
     assert "\nok " not in out.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_doctor_names_every_check_while_postgres_is_down() -> None:
+    out = StringIO()
+    with connected_to(HOST="/nowhere"), pytest.raises(SystemExit):
+        call_command("doctor", "--json", stdout=out)
+    found = {check["name"]: check for check in json.loads(out.getvalue())["checks"]}
+    assert not found["postgres"]["ok"]
+    for name in ("backup", "audit log", "gate", "books", "results", "safes"):
+        assert not found[name]["ok"]
+        assert "/nowhere" in found[name]["detail"]
+    assert found["config/backups.yaml"]["ok"]
 
 
 def test_doctor_tells_holes_in_the_bars_and_the_command_that_fills_them(

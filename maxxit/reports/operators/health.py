@@ -90,19 +90,7 @@ class Health:
 
 def read_health() -> Health:
     """Run the checks. A section that cannot be read is one failed check, so that a broken part hides no other."""
-    return Health([Section(name, _read(name, probe)) for name, probe in SECTIONS.items()])
-
-
-def _read(name: str, probe: Callable[[], Iterable[Check]]) -> list[Check]:
-    results: list[Check] = []
-    try:
-        results.extend(probe())
-    except Exception as error:  # any error of a driver or of a broken file
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        results.append(
-            Check(name.lower(), False, f"cannot be read: {text}", "`manage.py doctor` names the cause")
-        )
-    return results
+    return Health([Section(name, checks.readable(name.lower(), probe)) for name, probe in SECTIONS.items()])
 
 
 def _machine() -> Iterator[Check]:

@@ -17,7 +17,11 @@ class Command(OpsCommand):
         parser.add_argument("--quiet", action="store_true", help="show failed checks only")
 
     def run(self, **options: Any) -> Any:
-        results = [*checks.everything(), *backups.check_backups(), audit.check_audit_log()]
+        results = [
+            *checks.everything(),
+            *checks.readable("backup", backups.check_backups, "see postgres"),
+            *checks.readable(audit.NAME, lambda: [audit.check_audit_log()], "see postgres"),
+        ]
         wide = max(len(check.name) for check in results)
         for check in results:
             if check.ok and options["quiet"]:
