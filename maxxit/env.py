@@ -208,9 +208,14 @@ def local_secret(data_dir: Path, name: str, size: int = 18) -> str:
     return kept_secret(data_dir / name, size)
 
 
+def env_file() -> Path:
+    """Return the file whose variables every process reads: MAXXIT_ENV_FILE, else `.env` in the repository."""
+    return Path(os.environ.get("MAXXIT_ENV_FILE", BASE_DIR / ".env"))
+
+
 def read_env() -> Env:
     """Read the environment of this process. Raises `Misconfigured` naming each wrong variable."""
-    load_dotenv(os.environ.get("MAXXIT_ENV_FILE", BASE_DIR / ".env"))
+    load_dotenv(env_file())
     secret_values.resolve()
     try:
         env = Env()

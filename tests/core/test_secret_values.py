@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_httpx import HTTPXMock
 
-from maxxit.core import clock, redact
+from maxxit.core import clock, redact, secret_files
 from maxxit.core.errors import Misconfigured
 from maxxit.core.secret_sources.aws import Credentials, sign
 from maxxit.core.secret_values import resolve
@@ -46,7 +46,7 @@ def in_vault(httpx_mock: HTTPXMock, path: str, **fields: str) -> None:
     )  # fmt: skip
 
 
-def test_files_set_secrets_and_addresses_and_leave_the_rest(tmp_path: Path) -> None:
+def test_files_set_our_variables_and_leave_the_rest(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("a-secret-of-a-file\n")
     file = str(tmp_path / "key")
     environ = {
@@ -56,12 +56,37 @@ def test_files_set_secrets_and_addresses_and_leave_the_rest(tmp_path: Path) -> N
         "CREDENTIALS_PRIVATE_KEY_FILE": "/only/the/worker/reads/it",
         "EXECUTOR_PASSWORD_FILE": "/only/the/worker/reads/it",
         "OPENAI_API_KEY_FILE": file,
-        "OPENAI_API_KEY": "set already",
+        "OPENAI_API_KEY": "inherited from the process that read the file before",
+        "REGISTRY_AUTH_FILE": "/of/another/program",
+        "BACKSTAGE_TOKEN": "vault:of/another#program",
     }
-    assert resolve(environ) == ["DATABASE_URL", "SECRET_KEY"]
+    assert resolve(environ) == ["DATABASE_URL", "OPENAI_API_KEY", "SECRET_KEY"]
     assert environ["SECRET_KEY"] == environ["DATABASE_URL"] == "a-secret-of-a-file"
-    assert environ["OPENAI_API_KEY"] == "set already"
+    assert environ["OPENAI_API_KEY"] == "a-secret-of-a-file"
+    assert "REGISTRY_AUTH" not in environ
     assert "a-secret-of-a-file" not in redact.text("it was a-secret-of-a-file")
+
+
+def test_variables_that_the_configuration_names_are_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "profiles/mine").mkdir(parents=True)
+    (tmp_path / "profiles/mine/signals.yaml").write_text(
+        "blog: {adapter: inbound, secret_env: BLOG_SECRET}\n"
+    )
+    (tmp_path / "file").write_text("a-secret-of-the-blog")
+    monkeypatch.setenv("MAXXIT_CONFIG_DIR", str(tmp_path))
+    environ = {"BLOG_SECRET_FILE": str(tmp_path / "file"), "OTHER_SECRET_FILE": "/nowhere"}
+    assert resolve(environ) == ["BLOG_SECRET"]
+
+
+def test_a_file_comes_first_also_where_it_is_read_by_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("of the file")
+    monkeypatch.setenv("BACKUP_PASSPHRASE_FILE", str(tmp_path / "file"))
+    monkeypatch.setenv("BACKUP_PASSPHRASE", "of the variable")
+    assert secret_files.secret("BACKUP_PASSPHRASE") == "of the file"
 
 
 def test_a_missing_file_stops_the_start_and_names_the_variable() -> None:
