@@ -141,8 +141,8 @@ chaos-long: install ## Run the campaigns with the full counts of docs/reliabilit
 	@echo "chaos-long: a million damaged inputs" && $(BIN)/python -m tests.fuzz --inputs 1000000 --seed 1
 	@echo "chaos-long: a million answers for the parser" && $(BIN)/python -m pytest -q -m slow
 
-bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, crowds, latency, memory, venues, chain, market, notifications (30 minutes)
-	@for part in money crowd latency memory venue_orders chain_reads chain_gas market notify; do \
+bench: install ## Run all benchmarks, each beside its floor: exits, fan-out, crowds, latency, memory, venues, chain, market, notifications, rules, requests, backtest (40 minutes)
+	@for part in money crowd latency memory venue_orders chain_reads chain_gas market notify rule_latency requests backtest; do \
 		echo "bench: $$part" && $(BIN)/python -m tests.bench.$$part || exit 1; \
 	done
 

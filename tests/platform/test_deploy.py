@@ -17,6 +17,7 @@ from maxxit.ops.local import (
     processes,
 )
 from maxxit.pipeline.stages import QUEUES
+from maxxit.reports import status
 from tests.tree import PACKAGES
 from trading.chain.signer import CURRENT, PREVIOUS
 
@@ -155,6 +156,22 @@ def test_workers_finish_or_hand_back_when_they_are_told_to_stop() -> None:
     assert {child.environ.get("REMAP_SIGTERM") for child in ours} == {"SIGQUIT"}
     assert "REMAP_SIGTERM=SIGQUIT" in (BASE_DIR / "Dockerfile").read_text()
     assert "Environment=REMAP_SIGTERM=SIGQUIT\n" in (UNITS / "maxxit-worker@.service").read_text()
+
+
+def test_the_worker_that_makes_backups_may_write_to_their_folder(services: dict[str, Any]) -> None:
+    queue = status.queue_of("maxxit.ops.tasks.back_up")
+    [worker] = [name for name, queues in WORKERS.items() if queue in queues.split(",")]
+    assert "BACKUP_FOLDER" in services[f"worker-{worker}"]["environment"]
+    folder = "/var/backups/maxxit"
+    writers = {
+        path
+        for path in UNITS.rglob("*")
+        if path.is_file() and re.search(rf"^ReadWritePaths=.*-{folder}$", path.read_text(), re.MULTILINE)
+    }
+    assert writers == {
+        UNITS / "maxxit.service", UNITS / f"maxxit-worker@{worker}.service.d" / "backups.conf"
+    }  # fmt: skip
+    assert folder in (BASE_DIR / "docs" / "backups.md").read_text()
 
 
 def test_there_is_one_beat(services: dict[str, Any]) -> None:
