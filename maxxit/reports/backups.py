@@ -19,21 +19,24 @@ DRILL_FIX = "`manage.py backup drill` shows each check; keep the older backups u
 def check_backups() -> Iterator[Check]:
     """Check that the newest backup is new enough, and that the newest drill passed and is new enough.
 
-    Outside production a machine that never made one is no fault.
+    Outside production a machine that never tried to make one is no fault.
     """
-    made, now = _newest(MADE), clock.now()
-    if made is None:
+    made, failed = _newest(MADE), _newest(FAILED)
+    age = clock.now() - made.at if made else timedelta(0)
+    found = (
+        f"{made.subject.removeprefix('backup/')}, {duration_text(age.total_seconds())} ago" if made else ""
+    )
+    if failed and (made is None or failed.pk > made.pk):
+        detail = f"the newest try failed: {failed.data['error']}; the newest backup: {found or 'none'}"
+        yield Check("backup", False, detail[:300], MAKE_FIX)
+    elif made is None:
         detail = "no backup was ever made" + ("" if settings.PRODUCTION else ": docs/backups.md")
         yield Check("backup", not settings.PRODUCTION, detail, MAKE_FIX if settings.PRODUCTION else "")
-        return
-    age, failed = now - made.at, _newest(FAILED)
-    name = made.subject.removeprefix("backup/")
-    detail = f"{name}, {duration_text(age.total_seconds())} ago"
-    if failed and failed.pk > made.pk:
-        detail = f"the newest try failed: {failed.data['error']}; the newest backup: {detail}"[:300]
-    ok = age <= timedelta(hours=policy().max_age_hours) and not (failed and failed.pk > made.pk)
-    yield Check("backup", ok, detail, "" if ok else MAKE_FIX)
-    yield _drill()
+    else:
+        ok = age <= timedelta(hours=policy().max_age_hours)
+        yield Check("backup", ok, found, "" if ok else MAKE_FIX)
+    if made:
+        yield _drill()
 
 
 def _drill() -> Check:

@@ -1,6 +1,7 @@
 """Backups: what is made while trades are written comes back whole, into an empty place, and is checked by a drill."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
-from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.embedded.template import connected_to
 from maxxit.events.models import Event
 from maxxit.ops.backup import archive, database, folder, make, parts, restore
@@ -127,6 +130,80 @@ def test_a_backup_made_while_trades_are_written_is_restored_whole_and_stays_stop
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_backup_of_an_older_release_is_restored_and_migrated(home: Path) -> None:
+    """It has no seals, and few of the tables whose rows are counted today."""
+    with empty_place():
+        MigrationExecutor(connection).migrate([("events", "0004_help_texts")])
+        Event.objects.create(at=datetime.now(UTC), name="test.happened", subject="a/1")
+        made = make.back_up(include=[])
+    assert list(made.facts["rows"]) == ["events"]
+    with empty_place():
+        restored = restore.restore(made.path, PHRASE, home / "files")
+        assert [check for check in restored.checks if not check.ok] == []
+        assert Event.objects.filter(name="test.happened").count() == 1
+        assert gate.kill_level() == "no_entries"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_trading_is_stopped_whatever_the_checks_do(
+    home: Path, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make.back_up(include=[]).path
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("a rule cannot be read")
+
+    monkeypatch.setattr(invariants, "check_all", fails)
+    monkeypatch.setattr(database, "facts", fails)
+    with empty_place():
+        with pytest.raises(RuntimeError, match="a rule cannot be read"):
+            restore.restore(path, PHRASE, home / "files")
+        assert gate.kill_level() == "no_entries"
+        assert pauses.current_pause() is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_backup_that_cannot_be_migrated_says_that_trading_is_not_stopped(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make.back_up(include=[]).path
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such column")
+
+    monkeypatch.setattr(restore, "call_command", fails)
+    with empty_place(), pytest.raises(Rejected, match=r"no such column\. Trading is not stopped"):
+        restore.restore(path, PHRASE, home / "files")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_command_line_has_the_databases_password(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user of the machine sees command lines; the environment is seen by the same user alone."""
+    word = "a-password-of-the-database"
+    monkeypatch.setitem(connection.settings_dict, "PASSWORD", word)
+    monkeypatch.setattr(database, "READ", 16)
+
+    def see_child(name: str) -> None:
+        [child] = [one for one in psutil.Process().children() if one.name() == name]
+        line = " ".join(child.cmdline())
+        assert "dbname=" in line
+        assert word not in line
+        assert child.environ()["PGPASSWORD"] == word
+
+    def watched(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(pieces)
+        see_child("pg_restore")
+        yield from pieces
+
+    with database.snapshot() as (_, pieces):
+        first = next(pieces)
+        see_child("pg_dump")
+        dump = [first, *pieces]
+    with empty_place():
+        database.load(watched(iter(dump)))
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_restore_replaces_nothing(home: Path, agent: Any) -> None:
     path = make.back_up(include=[]).path
     with pytest.raises(Rejected, match="a backup never replaces data"):
@@ -221,6 +298,9 @@ def test_health_sees_a_backup_that_is_old_failed_or_was_never_made(settings: Any
             name=name, subject="backup/x", data=data, at=datetime.now(UTC) - timedelta(hours=hours)
         )
 
+    event(backups.FAILED, 28, error="the folder is away")
+    [first] = backups.check_backups()
+    assert (first.ok, "the folder is away" in first.detail) == (False, True)
     event(backups.MADE, 27)
     assert [check.ok for check in backups.check_backups()] == [False, True]
     event(backups.MADE, 25)
@@ -287,6 +367,119 @@ def test_keys_are_the_files_that_variables_name(home: Path, monkeypatch: pytest.
     assert found["keys/environment/EXECUTOR_KEYSTORE"] == keystore
     assert "keys/data/credentials.key" in found
     assert "keys/environment/EXECUTOR_PREVIOUS_KEYSTORE" not in found
+
+
+def test_a_key_file_that_is_named_and_missing_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXECUTOR_PASSWORD_FILE", str(home / "gone"))
+    monkeypatch.setenv("BACKUP_PASSPHRASE_FILE", str(home / "opens backups, never inside one"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / "of another program"))
+    with pytest.raises(Misconfigured, match=r"EXECUTOR_PASSWORD_FILE: .*gone is not there"):
+        dict(parts.files(["keys"]))
+    (home / "gone").write_text("here again")
+    found = [name for name in dict(parts.files(["keys"])) if name.startswith("keys/environment/")]
+    assert found == ["keys/environment/EXECUTOR_PASSWORD_FILE"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_file_that_cannot_be_read_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystore = home / "executor.json"
+    keystore.write_text("{}")
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", str(keystore))
+    real = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path == keystore:
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # root may read every file
+    with pytest.raises(Rejected, match=r"executor\.json cannot be read: Permission denied"):
+        make.back_up(include=["keys"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_plain_backup_leaves_the_file_of_variables_out_and_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = home / "production.env"
+    variables.write_text("SECRET_KEY=a-key-of-the-machine")
+    monkeypatch.setenv("MAXXIT_ENV_FILE", str(variables))
+    said = StringIO()
+    call_command("backup", "--include", "config", "--unencrypted", stdout=said)
+    [plain] = folder.backups(home / "backups")
+    assert b"a-key-of-the-machine" not in plain.path.read_bytes()
+    assert f"left out {variables}: it holds secrets" in said.getvalue()
+
+    path = make.back_up(include=["config"]).path
+    with restore.opened(path, PHRASE) as contents:
+        list(contents.database())
+        assert dict(contents.files())["config/.env"] == b"SECRET_KEY=a-key-of-the-machine"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restore_writes_files_into_an_empty_folder_alone(home: Path) -> None:
+    path = make.back_up(include=["config"]).path
+    (home / "files").mkdir()
+    (home / "files" / "risk.yaml").write_text("mine")
+    with empty_place():
+        with pytest.raises(Rejected, match="files is not empty"):
+            restore.restore(path, PHRASE, home / "files")
+        database.check_empty()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), OSError(28, "No space left on device")])
+def test_every_error_of_a_backup_and_a_drill_is_recorded(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    make.back_up(include=[])
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(make.archive, "create", fails)
+    monkeypatch.setattr(restore, "load", fails)
+    with pytest.raises((type(error), Rejected)):
+        make.back_up(include=[])
+    with pytest.raises(type(error)):
+        drill()
+    assert str(error.args[-1]) in Event.objects.get(name=backups.FAILED).data["error"]
+    drilled = Event.objects.get(name=backups.DRILLED).data
+    assert (drilled["ok"], str(error.args[-1]) in drilled["problem"]) == (False, True)
+    assert [check.ok for check in backups.check_backups()] == [False, False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_is_named_although_nothing_can_be_recorded(home: Path) -> None:
+    with connected_to(HOST="/nowhere"), pytest.raises(Retryable, match="does not answer"):
+        make.back_up(include=[])
+
+
+def test_a_second_writer_of_the_same_second_is_refused(tmp_path: Path) -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    with folder.new_file(tmp_path, at, encrypted=True) as (path, file):
+        file.write(b"first")
+        with (
+            pytest.raises(Rejected, match="being written by another process"),
+            folder.new_file(tmp_path, at, encrypted=True),
+        ):
+            pass
+    with pytest.raises(Rejected, match="never overwritten"), folder.new_file(tmp_path, at, encrypted=True):
+        pass
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_deleted_before_the_next_backup(tmp_path: Path) -> None:
+    at = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    abandoned, written_to = (tmp_path / f"maxxit-2026030{day}T024000Z.tar.age.partial" for day in (1, 2))
+    for path, hours in ((abandoned, 33), (written_to, 1)):
+        path.write_bytes(b"half")
+        moment = (at - timedelta(hours=hours)).timestamp()
+        os.utime(path, (moment, moment))
+    with folder.new_file(tmp_path, at, encrypted=True) as (whole, _):
+        pass
+    assert set(tmp_path.iterdir()) == {written_to, whole}
 
 
 def test_the_newest_of_each_day_week_and_month_is_kept() -> None:

@@ -48,8 +48,12 @@ class Archive:
         self._json(DIGEST, {"bytes": size, "sha256": digest.hexdigest()})
 
     def file(self, name: str, path: Path) -> None:
-        """Write one file under `name`."""
-        self._add(f"{FILES}{name}", path.read_bytes())
+        """Write one file under `name`. Raises Rejected (no_file) where it cannot be read."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Rejected(f"{path} cannot be read: {error.strerror}", code="no_file") from None
+        self._add(f"{FILES}{name}", content)
         self._files += 1
 
     def end(self) -> None:

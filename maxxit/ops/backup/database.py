@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +13,7 @@ from typing import IO, Any
 import psycopg
 from django.db import connection
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
@@ -23,6 +23,8 @@ from maxxit.ops import roles
 
 COUNTED = tuple(sorted({*roles.APPEND_ONLY, *roles.NEVER_DELETED}))
 """Tables of which a backup counts the rows and adds them up: what money depends on."""
+SEALS = "event_seals"
+HEADS = "SELECT DISTINCT ON (log) log, head FROM event_seals ORDER BY log, id DESC"
 READ = 1024 * 1024
 NOT_LIBPQ = {"server_side_binding", "prepare_threshold", "options", "pool", "isolation_level", "assume_role"}
 """Options of Django's connection that are not parameters of libpq."""
@@ -59,7 +61,9 @@ def _environ() -> dict[str, str]:
 
 def _target() -> str:
     """Return the connection for a command line: without the password, which every process list would show."""
-    return make_conninfo(conninfo(), password=None)
+    parts = conninfo_to_dict(conninfo())
+    parts.pop("password", None)
+    return make_conninfo("", **parts)
 
 
 @contextmanager
@@ -71,13 +75,13 @@ def snapshot() -> Iterator[tuple[dict[str, Any], Iterator[bytes]]]:
     with _session() as session:
         session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         (name,) = session.execute("SELECT pg_export_snapshot()").fetchone() or ("",)
-        yield _facts(session), _dump(name)
+        yield _facts(session, COUNTED), _dump(name)
 
 
-def facts() -> dict[str, Any]:
-    """Return the facts about the database as it is now."""
+def facts(tables: Sequence[str] = COUNTED) -> dict[str, Any]:
+    """Return the facts about the database as it is now, with the rows of these tables."""
     with _session() as session:
-        return _facts(session)
+        return _facts(session, tables)
 
 
 def _session() -> psycopg.Connection[Any]:
@@ -88,16 +92,17 @@ def _session() -> psycopg.Connection[Any]:
         raise Retryable(f"the database does not answer (`make up` starts it): {error}") from None
 
 
-def _facts(session: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return server version, migrations, newest event and seals, and (count, checksum) of each table of money."""
+def _facts(session: psycopg.Connection[Any], tables: Sequence[str]) -> dict[str, Any]:
+    """Return server version, migrations, newest event and seals, and (count, checksum) of each table.
+
+    A table that the migrations of this database have not made yet is left out: it may be of an older release.
+    """
     (server,) = session.execute("SELECT current_setting('server_version')").fetchone() or ("",)
     applied = session.execute("SELECT app || '.' || name FROM django_migrations ORDER BY 1").fetchall()
     (event,) = session.execute("SELECT coalesce(max(id), 0) FROM events").fetchone() or (0,)
-    heads = session.execute(
-        "SELECT DISTINCT ON (log) log, head FROM event_seals ORDER BY log, id DESC"
-    ).fetchall()
+    heads = session.execute(HEADS).fetchall() if _has(session, SEALS) else []
     rows = {}
-    for table in COUNTED:
+    for table in (one for one in tables if _has(session, one)):
         added = sql.SQL(
             "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM {} t"
         )
@@ -106,6 +111,11 @@ def _facts(session: psycopg.Connection[Any]) -> dict[str, Any]:
         "server": server, "migrations": [name for (name,) in applied], "last_event": event, "heads": dict(heads),
         "rows": rows,
     }  # fmt: skip
+
+
+def _has(session: psycopg.Connection[Any], table: str) -> bool:
+    (found,) = session.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone() or (False,)
+    return bool(found)
 
 
 def _dump(name: str) -> Iterator[bytes]:

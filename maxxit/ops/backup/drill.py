@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxxit.core.errors import MaxxitError, Rejected
+from maxxit.core.errors import Rejected
 from maxxit.embedded.scratch import empty_database
 from maxxit.events.record import NewEvent, write
 from maxxit.ops.backup import folder, make, restore
@@ -44,15 +44,17 @@ def drill(path: Path | None = None, to: Path | None = None) -> Drilled:
         to: the folder; else BACKUP_FOLDER.
 
     Raises:
-        MaxxitError: it could not be restored, which is recorded.
+        MaxxitError: it could not be restored. This and every other error is recorded.
     """
     try:
         done = _drill(path or _newest(to))
-    except MaxxitError as error:
-        _record(path.name if path else "", ok=False, text=str(error), seconds=0)
+    except Exception as error:
+        make.record_failure(
+            _event(path.name if path else "", ok=False, text=make.failure_text(error), seconds=0)
+        )
         raise
     text = "; ".join(f"{check.name}: {check.detail}" for check in done.failed)
-    _record(done.path.name, ok=not done.failed, text=text, seconds=done.seconds)
+    write([_event(done.path.name, ok=not done.failed, text=text, seconds=done.seconds)])
     return done
 
 
@@ -68,11 +70,11 @@ def _drill(path: Path) -> Drilled:
     began = time.monotonic()
     encrypted = path.name.endswith(".age")
     with restore.opened(path, make.passphrase() if encrypted else "") as contents, empty_database(PURPOSE):
-        checks = restore.load_and_check(contents)
+        checks = [restore.load(contents), *restore.check()]
         files = sum(1 for _ in contents.files())
     return Drilled(path, time.monotonic() - began, checks, files)
 
 
-def _record(name: str, *, ok: bool, text: str, seconds: float) -> None:
+def _event(name: str, *, ok: bool, text: str, seconds: float) -> NewEvent:
     data = {"ok": ok, "problem": text, "seconds": round(seconds, 2)}
-    write([NewEvent(DRILLED, f"backup/{name}"[:80], None, data)])
+    return NewEvent(DRILLED, f"backup/{name}"[:80], None, data)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +19,8 @@ FOLDER = "BACKUP_FOLDER"
 STAMP = "%Y%m%dT%H%M%SZ"
 NAME = re.compile(r"maxxit-(\d{8}T\d{6}Z)\.tar(\.age)?")
 PARTIAL = ".partial"
+ABANDONED = timedelta(days=1)
+"""An unfinished file is written to all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,23 @@ def backups(folder: Path) -> list[Backup]:
 def new_file(folder: Path, at: datetime, *, encrypted: bool) -> Iterator[tuple[Path, IO[bytes]]]:
     """Yield the path and an open file of a new backup. It appears under its name when the block ends without an error.
 
-    Raises Rejected where the folder cannot be written, or has a backup of the same second.
+    What killed processes left in the folder is deleted first. Raises Rejected where the folder cannot be written, or
+    has a backup of the same second.
     """
     path = folder / f"maxxit-{at:{STAMP}}{archive.ENCRYPTED if encrypted else archive.PLAIN}"
     partial = path.with_name(path.name + PARTIAL)
-    if path.exists():
-        raise Rejected(f"{path} exists: a backup is never overwritten", code="file_exists")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        _delete_abandoned(folder, at)
+        file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except FileExistsError:
+        raise Rejected(f"{partial} is being written by another process", code="file_exists") from None
     except OSError as error:
         raise Rejected(f"{partial} cannot be written: {error.strerror}", code="no_file") from None
     try:
         with file:
+            if path.exists():
+                raise Rejected(f"{path} exists: a backup is never overwritten", code="file_exists")
             yield path, file
             file.flush()
             os.fsync(file.fileno())
@@ -79,6 +85,13 @@ def new_file(folder: Path, at: datetime, *, encrypted: bool) -> Iterator[tuple[P
         raise Rejected(f"{partial} cannot be written: {error.strerror}", code="no_file") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _delete_abandoned(folder: Path, now: datetime) -> None:
+    """Delete the unfinished files of backups that nobody has written to for `ABANDONED`."""
+    for partial in folder.glob(f"maxxit-*{PARTIAL}"):
+        if partial.stat().st_mtime < (now - ABANDONED).timestamp():
+            partial.unlink(missing_ok=True)
 
 
 def expired(moments: Iterable[datetime], keep: Keep) -> set[datetime]:

@@ -6,9 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from django.conf import settings
 
+from maxxit.core import secret_values
 from maxxit.core.config import ROOT, config_dir
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.embedded.processes import write_secret_bytes
+from maxxit.env import env_file
 from maxxit.llm.policy import recordings
 from maxxit.reports.backup_policy import Part
 
@@ -22,13 +24,16 @@ DATA_SECRETS = (
 )
 """Generated secrets in the data folder."""
 KEYS = "keys/data/"
-NAMED_BY = ("_FILE", "_KEYSTORE")
-"""Ends of the variables that name a file with a key."""
-OURS = ("BACKUP_PASSPHRASE_FILE", "MAXXIT_ENV_FILE", "SSL_CERT_FILE")
+SECRET = ("config/.env",)
+"""Files with secrets besides the part `keys`: a backup that is not encrypted leaves them out."""
+OPENS_BACKUPS = "BACKUP_PASSPHRASE_FILE"
 
 
 def files(include: Iterable[Part]) -> Iterator[tuple[str, Path]]:
-    """Yield name in the backup and path of each file of these parts that is there."""
+    """Yield name in the backup and path of each file of these parts that is there.
+
+    Raises Misconfigured where a variable names a file with a key that is not there.
+    """
     readers = {"config": _config, "keys": _keys, "recordings": _recordings}
     for part in dict.fromkeys(include):
         for name, path in readers[part]():
@@ -38,15 +43,20 @@ def files(include: Iterable[Part]) -> Iterator[tuple[str, Path]]:
 
 def _config() -> Iterator[tuple[str, Path]]:
     yield from _tree(config_dir())
-    yield ".env", ROOT / ".env"
+    yield ".env", env_file()
 
 
 def _keys() -> Iterator[tuple[str, Path]]:
     for name in DATA_SECRETS:
         yield f"data/{name}", Path(settings.DATA_DIR) / name
-    for variable, value in sorted(os.environ.items()):
-        if variable.endswith(NAMED_BY) and variable not in OURS and value and not value.startswith("{"):
-            yield f"environment/{variable}", Path(value)
+    for variable, path in secret_values.key_files().items():
+        if variable == OPENS_BACKUPS:
+            continue
+        if not Path(path).is_file():
+            raise Misconfigured(
+                f"{variable}: {path} is not there: correct it, or leave keys out of the backup"
+            )
+        yield f"environment/{variable}", Path(path)
 
 
 def _recordings() -> Iterator[tuple[str, Path]]:
@@ -60,6 +70,15 @@ def _tree(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.is_file():
             yield path.relative_to(folder).as_posix(), path
+
+
+def check_free(folder: Path) -> None:
+    """Raise Rejected (not_empty) where the folder for the files of a restore has some already."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise Rejected(
+            f"{folder} is not empty: move it away, or name another folder with --files-to; a restore replaces nothing",
+            code="not_empty",
+        )
 
 
 def place(name: str, content: bytes, folder: Path) -> Path:

@@ -68,14 +68,37 @@ def _replaced() -> set[str]:
     return {f"{app}.{name}" for one in loader.disk_migrations.values() for app, name in one.replaces}
 
 
-def load_and_check(contents: archive.Contents) -> list[Check]:
-    """Load the database of a backup into the empty one, migrate it, and check it; return the checks."""
+def load(contents: archive.Contents) -> Check:
+    """Load the database of a backup into the empty one and migrate it; return whether the rows are those of the backup.
+
+    They are compared before the migrations, which may change them. Raises Rejected (not_migrated) where one fails.
+    """
     database.load(contents.database())
-    different = database.differences(contents.manifest["facts"], database.facts())
-    named = "; ".join(different) or f"{len(contents.manifest['facts']['rows'])} tables, counted and added up"
-    first = Check(ROWS, not different, named, "use another backup" if different else "")
-    call_command("migrate", verbosity=0, interactive=False)
-    return [first, *invariants.check_all(), audit.check_seals()]
+    rows = _compare(contents.manifest["facts"])
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    except Exception as error:
+        raise Rejected(
+            f"the backup was loaded, but its migrations failed: {error}. Trading is not stopped in this database: "
+            "start nothing with it, drop it, and restore with another release",
+            code="not_migrated",
+        ) from error
+    return rows
+
+
+def _compare(stated: dict[str, Any]) -> Check:
+    """Compare the rows with what the backup states; one that cannot be compared is a failed check and ends nothing."""
+    try:
+        different = database.differences(stated, database.facts(list(stated["rows"])))
+    except Exception as error:
+        return Check(ROWS, False, f"cannot be compared: {error}", "use another backup")
+    named = "; ".join(different) or f"{len(stated['rows'])} tables, counted and added up"
+    return Check(ROWS, not different, named, "use another backup" if different else "")
+
+
+def check() -> list[Check]:
+    """Check the restored database: what must be true of the money, and the seals of the audit log."""
+    return [*invariants.check_all(), audit.check_seals()]
 
 
 def restore(path: Path, passphrase: str, files_to: Path) -> Restored:
@@ -85,14 +108,15 @@ def restore(path: Path, passphrase: str, files_to: Path) -> Restored:
     the venues and not to the database. Files go below `files_to`; nothing is replaced.
 
     Raises:
-        Rejected: the database is not empty, or the backup is damaged, of a later release, or of another passphrase. The
-            database is then as empty as before, unless only the files at the end of the backup are damaged.
+        Rejected: the database or `files_to` is not empty, or the backup is damaged, of a later release, or of another
+            passphrase. The database is then as empty as before, unless only the files at the end are damaged.
     """
     database.check_empty()
+    parts.check_free(files_to)
     with opened(path, passphrase) as contents:
-        checks = load_and_check(contents)
-        _stop_trading(contents.manifest)
-        restored = Restored(contents.manifest, checks)
+        rows = load(contents)
+        _stop_trading(contents.manifest)  # before anything that can fail
+        restored = Restored(contents.manifest, [rows, *check()])
         for name, content in contents.files():
             restored.files.append(parts.place(name, content, files_to))
     data = {"at": contents.manifest["at"], "ok": restored.ok, "release": contents.manifest["release"]}

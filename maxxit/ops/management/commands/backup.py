@@ -24,7 +24,7 @@ class Command(OpsCommand):
     }
     epilog = """examples:
   manage.py backup --to /mnt/backups
-  manage.py backup --include config,keys       with all that a new machine needs
+  manage.py backup --include config,keys       also files of keys that variables name
   manage.py backup drill                       the newest one"""
 
     def options(self, parser: CommandParser, action: str) -> None:
@@ -41,7 +41,9 @@ class Command(OpsCommand):
             "(default: config/backups.yaml)",
         )  # fmt: skip
         parser.add_argument(
-            "--unencrypted", action="store_true", help="without a passphrase; refused with keys"
+            "--unencrypted",
+            action="store_true",
+            help="without a passphrase: leaves .env out, and is refused with keys",
         )
 
     def run(self, **options: Any) -> Any:
@@ -56,6 +58,8 @@ class Command(OpsCommand):
             f"in {made.seconds:.1f} s",
             "SUCCESS",
         )
+        for name in made.left_out:
+            self.say(f"left out {name}: it holds secrets, and this backup is not encrypted", "WARNING")
         for path in made.deleted:
             self.say(f"deleted {path.name}, which config/backups.yaml no longer keeps")
         return made.as_json()
