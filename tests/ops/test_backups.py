@@ -131,7 +131,7 @@ def test_a_backup_made_while_trades_are_written_is_restored_whole_and_stays_stop
 
 @pytest.mark.django_db(transaction=True)
 def test_a_backup_of_an_older_release_is_restored_and_migrated(home: Path) -> None:
-    """It has no seals, and few of the tables whose rows are counted today."""
+    """It has no seals, and few of the tables that are counted today."""
     with empty_place():
         MigrationExecutor(connection).migrate([("events", "0004_help_texts")])
         Event.objects.create(at=datetime.now(UTC), name="test.happened", subject="a/1")
