@@ -49,13 +49,16 @@ class EventLog:
 
 
 class RedisStream:
-    """A Redis stream, by a consumer group of the listener's own. A new listener begins with the next entry."""
+    """A Redis stream, by a consumer group of the listener's own, made where it is missing.
+
+    A new group begins with the oldest entry: after Redis lost its memory, nothing tells whether what it holds was read.
+    """
 
     def __init__(self, name: str, *, stream: str, url: str = "") -> None:
         self._stream, self._group = stream, f"maxxit:{name}"
         self._bus = open_bus(url or os.environ.get("BUS_REDIS_URL", ""))
-        self._begins_at: str | None = "$"
-        """Where the group begins if it has to be made; None once it is known to exist."""
+        self._has_group = False
+        """Whether the group is known to exist."""
         self._pending = True
         """Whether entries may be left that were read and not acknowledged before a crash."""
         self._entries: list[bytes] = []
@@ -72,7 +75,7 @@ class RedisStream:
             found = found or self._next(most, ">")
         except redis.ResponseError as error:
             if "NOGROUP" in str(error):
-                self._begins_at = "0"  # Redis lost its memory: all that it has now is new
+                self._has_group = False  # Redis lost its memory: the next read makes the group again
             raise Retryable(f"Redis: {error}") from error
         except redis.RedisError as error:
             raise Retryable(f"Redis: {error}") from error
@@ -93,14 +96,14 @@ class RedisStream:
         self._bus.close()
 
     def _make_group(self) -> None:
-        if self._begins_at is None:
+        if self._has_group:
             return
         try:
-            self._bus.xgroup_create(self._stream, self._group, id=self._begins_at, mkstream=True)
+            self._bus.xgroup_create(self._stream, self._group, id="0", mkstream=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
-        self._begins_at = None
+        self._has_group = True
 
     def _next(self, most: int, after: str = "0") -> list[tuple[bytes, dict[bytes, bytes]]]:
         streams: Any = {self._stream: after}
