@@ -311,11 +311,11 @@ def book_fill(order: Order, fill: Fill) -> bool:
     return bool(ledger.post_all([ledger.fill_journal(order, fill.pk, fill)]))
 
 
-def webhook(user: Any, address: str, **values: Any) -> Endpoint:
+def webhook(user: Any, address: str, channel: str = "webhook", **values: Any) -> Endpoint:
     """A webhook of a user, as `endpoints.set_endpoint` would store it; nothing resolves its host."""
     now = clock.now()
-    row = Endpoint(user=user, channel="webhook", created_at=now, verified_at=now, **values)
+    row = Endpoint(user=user, channel=channel, created_at=now, verified_at=now, **values)
     sealed = endpoints.KEYS.seal({"address": address}, endpoints.context_of(row))
-    row.content, row.key_id, row.hint = sealed.content, sealed.key_id, CHANNELS.open("webhook").shown(address)
+    row.content, row.key_id, row.hint = sealed.content, sealed.key_id, CHANNELS.open(channel).shown(address)
     row.save()
     return row

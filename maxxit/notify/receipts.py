@@ -1,12 +1,13 @@
 """Receipts of messages that a provider has just taken, in Redis, until the database says `sent`.
 
 A worker that dies between the two leaves the delivery pending; the next one finds the receipt and does not send again.
-A receipt is prepared before its message leaves, and kept as soon as the status of the answer is read: one write to an
-open connection, on the thread that reads the answer. Only a hint: without Redis such a message comes twice.
+A receipt is prepared before its message leaves, and kept as soon as the provider has accepted it: when the status of
+the answer is read, or where the provider may refuse in the body, when the channel has read that. Keeping it is one
+write to an open connection, on the thread that reads the answer. Only a hint: without Redis such a message comes twice.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any, cast
 
@@ -62,10 +63,13 @@ class Receipt:
 
 
 @contextmanager
-def prepared(ident: str) -> Iterator[None]:
-    """Keep the receipt of the message `ident` as soon as a provider answers within this context that it took it.
+def prepared(ident: str, *, by_status: bool = True) -> Iterator[None]:
+    """Keep the receipt of the message `ident` as soon as a provider accepts it within this context.
 
-    Without an error the message counts as taken too: mail has no such answer. Without Redis no receipt is kept.
+    Without an error the message counts as accepted too: mail has no such answer. Without Redis no receipt is kept.
+
+    Args:
+        by_status: whether an answer with a status below 300 accepts it, whatever its body says.
     """
     receipt = None
     try:
@@ -81,7 +85,7 @@ def prepared(ident: str) -> Iterator[None]:
             log.warning("receipt_not_kept", message=ident, error=str(error))
 
     try:
-        with http.when_answered(keep):
+        with http.when_answered(keep) if by_status else nullcontext():
             yield
         keep()
     finally:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -343,8 +343,11 @@ def _send(channel: str, message: Message, slot: float, ends: float) -> Attempt |
     time.sleep(max(0.0, slot - time.monotonic()))
     began, open_channel = time.monotonic(), CHANNELS.open(channel)
     try:
-        with nullcontext() if open_channel.form is None else receipts.prepared(message.ident):
+        if open_channel.form is None:
             open_channel.send(message)
+        else:
+            with receipts.prepared(message.ident, by_status=not open_channel.refuses_in_body):
+                open_channel.send(message)
     except Exception as error:  # also a bug in one channel, which must not stop the others
         return Attempt(time.monotonic() - began, error)
     return Attempt(time.monotonic() - began)

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from maxxit.core import http
+from maxxit.core import egress, http
 from maxxit.events.record import record
 from maxxit.notify import alerts, receipts, worker
+from maxxit.notify.channels import teams
 from maxxit.notify.channels.webhook import Webhook
 from maxxit.notify.models import Alert
 from tests import builders as make
 from tests.builders import RecordedClock
+from tests.notify.providers import Fault, providers
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_cache")]
 
@@ -105,3 +107,29 @@ def test_a_message_that_was_not_taken_has_no_receipt(
     monkeypatch.setattr(Webhook, "send", silent)
     worker.deliver_alerts()
     assert receipts.found([f"a_{alert.pk}"]) == set()
+
+
+TEAMS_REFUSES = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429"
+"""With the status 200: https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using"""
+
+
+def test_a_message_that_a_provider_refuses_in_the_body_of_a_200_has_no_receipt(
+    time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = User.objects.create(username="ann")
+    with providers() as far:
+        here = egress.Rules(schemes=("http",), ports=(far.port,), admits=lambda address: True)
+        monkeypatch.setattr(teams, "RULES", here)
+        make.webhook(ann, far.address("teams"), "teams")
+        record("kill_switch.pulled", ann, owner_id=ann.pk)
+        alerts.write()
+        far.faults = [Fault(200, TEAMS_REFUSES)]
+        result = worker.deliver_alerts()
+        alert = Alert.objects.get(channel="teams")
+        assert (result.later, alert.state) == (1, "pending")
+        assert receipts.found([f"a_{alert.pk}"]) == set()
+        assert not far.came
+
+        time.to(alert.due_at)
+        assert worker.deliver_alerts().sent == 1
+        assert [channel for channel, _ in far.came] == ["teams"]

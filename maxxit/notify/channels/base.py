@@ -56,6 +56,8 @@ class Channel(ABC):
     """Whether users write commands there (`maxxit.chat`)."""
     confirms = False
     """Whether an address counts only when its owner has typed the code that was sent there."""
+    refuses_in_body = False
+    """Whether an answer with a status below 300 may refuse the message in its body."""
 
     def verify(self, address: str) -> str:
         """Return the address as it is stored. Raises `Rejected` for one that can never be sent to."""

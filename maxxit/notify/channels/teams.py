@@ -54,6 +54,7 @@ class Teams(Channel):
         "https://….logic.azure.com/workflows/…",
         "url",
     )
+    refuses_in_body = True
 
     def verify(self, address: str) -> str:
         return outbound.verified(address, RULES)
