@@ -5,7 +5,7 @@ import json
 import threading
 import time
 import weakref
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
@@ -45,8 +45,7 @@ READERS_AT_ONCE = 4
 
 _final = log.FinalId(every=0.25)
 _pool = Pool(READERS_AT_ONCE, "sse", max_age=600)  # the other connections of a web process are not kept
-_open: Counter[str] = Counter()
-_counting = threading.Lock()
+_opening = threading.Lock()
 
 
 class Reader:
@@ -124,23 +123,22 @@ async def _stream(reader: Reader) -> AsyncIterator[bytes]:
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _begin(ident: str) -> None:
+_open: defaultdict[str, weakref.WeakSet[Reader]] = defaultdict(weakref.WeakSet)
+"""Key or user -> readers of its open streams. One whose response is dropped unsent leaves with it: nothing that runs
+while memory is freed may wait for a lock."""
+
+
+def _begin(reader: Reader) -> None:
     """Count a stream of a key or user. Raises HttpError 429 where too many are open."""
-    with _counting:
-        if _open[ident] >= STREAMS_PER_CALLER:
+    with _opening:
+        own = _open[reader.who.ident]
+        if len(own) >= STREAMS_PER_CALLER:
             raise HttpError(429, f"{STREAMS_PER_CALLER} streams are open for you: close one first")
-        _open[ident] += 1
-
-
-def _end(ident: str) -> None:
-    with _counting:
-        _open[ident] -= 1
-        if not _open[ident]:
-            del _open[ident]
+        own.add(reader)
 
 
 class _Stream(StreamingHttpResponse):
-    """A stream that counts as open until the server closes it, or drops it unsent."""
+    """A stream that counts as open until it ends, the client leaves, or the server drops it unsent."""
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(
@@ -148,13 +146,23 @@ class _Stream(StreamingHttpResponse):
             content_type="text/event-stream; charset=utf-8",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
-        self._uncount = weakref.finalize(self, _end, reader.who.ident)
-        self._uncount.atexit = False
+        self._reader = reader
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield what is sent; Django closes this iterator however the sending ends, and the response not always."""
+        try:
+            async for part in super().__aiter__():
+                yield part
+        finally:
+            self._uncount()
 
     def close(self) -> None:
         """Close it, and count it no more."""
         super().close()
         self._uncount()
+
+    def _uncount(self) -> None:
+        _open[self._reader.who.ident].discard(self._reader)
 
 
 @router.get(
@@ -188,7 +196,7 @@ def sse(
     `event_id`.
     """
     reader = Reader(caller(request), name, _last_id(request, after))
-    _begin(reader.who.ident)
+    _begin(reader)
     response = _Stream(reader)
     if not connection.in_atomic_block:
         connection.close()  # of the request: Django would keep it until the stream ends

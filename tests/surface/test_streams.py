@@ -1,10 +1,13 @@
 """`/api/streams/sse` over real HTTP: row-level access, resume, heartbeat, limits, revoked keys."""
 
+import asyncio
+import gc
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -241,6 +244,41 @@ def test_streams_that_are_opened_at_once_count_before_they_begin(
     assert first.status_code == 200
     assert Client().get("/api/streams/sse", headers=headers).status_code == 429
     first.close()
+    assert Client().get("/api/streams/sse", headers=headers).status_code == 200
+
+
+def test_a_stream_counts_no_more_once_its_sending_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Django's handler sends it, where the server fails: it closes the iterator, and never the response."""
+    monkeypatch.setattr(streams, "STREAMS_PER_CALLER", 1)
+    headers = world.key(world.alice, "read")
+    first: Any = Client().get("/api/streams/sse", headers=headers)
+
+    async def send() -> None:
+        async with aclosing(aiter(first)) as content:
+            async for part in content:
+                raise OSError(f"nobody takes {part!r}")
+
+    with pytest.raises(OSError, match="retry: 2000"):
+        asyncio.run(send())
+    assert Client().get("/api/streams/sse", headers=headers).status_code == 200
+
+
+def test_a_stream_that_is_freed_while_another_begins_waits_for_no_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STREAMS_PER_CALLER", 1)
+    headers = world.key(world.alice, "read")
+    unsent = [Client().get("/api/streams/sse", headers=headers)]
+    freed = threading.Event()
+
+    def free() -> None:
+        with streams._opening:
+            unsent.clear()
+            gc.collect()
+        freed.set()
+
+    threading.Thread(target=free, daemon=True).start()
+    assert freed.wait(20)
     assert Client().get("/api/streams/sse", headers=headers).status_code == 200
 
 
