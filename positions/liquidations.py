@@ -23,7 +23,7 @@ from positions.exits import at_venue
 from positions.models import Position
 from positions.states import PositionState
 from trading.models import Order
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.perps.liquidations import REASON, Liquidation, is_adopted, key_of, note_not_adopted
 from trading.reconcile import VenueAccount
 from trading.risk import limits
@@ -47,9 +47,9 @@ def adopt() -> int:
     for (name, account), symbols in _short_of().items():
         try:
             found = venue(name).liquidations(account)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:  # the next check asks again; no other account waits for it
+            if ends_the_pass(error):
+                raise
             log.warning("liquidations_not_read", venue=name, account=account, error=str(error))
             continue
         for one in found:
@@ -67,11 +67,11 @@ def _tried(name: str, account: str, one: Liquidation) -> bool:
     """Adopt one; staff is alerted of one that fails, which is tried again by the next check, and stops no other."""
     try:
         return _adopt(name, account, one)
-    except ENDS_THE_PASS:
-        raise
     except StaleState:  # an order of it moved meanwhile
         return False
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         log.exception("liquidation_not_adopted", venue=name, account=account, error=str(error))
         note_not_adopted(name, account, one, str(error))
         return False
@@ -87,9 +87,9 @@ def _short_of() -> dict[tuple[str, str], set[str]]:
     for name, accounts in of_venue.items():
         try:
             balances = venue(name).balances_of(sorted(accounts))
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:
+            if ends_the_pass(error):
+                raise
             log.warning("venue_not_read", venue=name, error=str(error))
             continue
         for (of, account, symbol), quantity in claimed.items():

@@ -13,6 +13,7 @@ from maxxit.core import clock
 from maxxit.events import wake
 from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
+from maxxit.postgres.failures import database_is_away
 from positions import flatten, guard, liquidation_warnings, liquidations, withdrawals
 from positions.book import book_pass
 from positions.exits import at_venue, stop_moves, sweep
@@ -138,10 +139,12 @@ PUNCTUAL = timedelta(hours=1)
 
 
 def _of_day(step: Callable[[date], int], day: date) -> int:
-    """Return what `step` did for a day; 0 where the database refused it, which is logged."""
+    """Return what `step` did for a day; 0 where the database refused it, which is logged. Raises where it is away."""
     try:
         return step(day)
     except DatabaseError as error:
+        if database_is_away(error):
+            raise
         log.warning("day_not_ended", day=day.isoformat(), error=str(error))
         return 0
 

@@ -19,7 +19,7 @@ from maxxit.core.untrusted import storable
 from maxxit.events import wake
 from maxxit.events.record import Transition, advance_all, advance_each, record_all
 from maxxit.market.instruments import words_by_token
-from maxxit.pipeline.interrupts import ENDS_THE_PASS
+from maxxit.pipeline.interrupts import ends_the_pass
 from maxxit.postgres import bulk
 from signals_app import prefilter, revise, stated
 from signals_app.followers import followers
@@ -209,8 +209,6 @@ def _take(queue: SourceQueue, account: CtAccount, step: Future[Fetched], done: I
         landed.offered = len(fetched.posts)
         if fetched.posts or account.until_id:
             _land(account, fetched.posts, fetched.unread_below, landed)
-    except ENDS_THE_PASS:
-        raise
     except Misconfigured as error:
         done.failed[account.x_username] = redact.text(str(error))
         queue.misconfigured = error
@@ -221,6 +219,8 @@ def _take(queue: SourceQueue, account: CtAccount, step: Future[Fetched], done: I
         if limited or (isinstance(error, SourcePaused) and not isinstance(error, SourceSpent)):
             queue.unserved.add(account.pk)
     except Exception as error:  # ours, or of a feed that sends what nobody foresaw
+        if ends_the_pass(error):
+            raise
         log.exception("account_failed", account=account.x_username, source=queue.name)
         done.failed[account.x_username] = redact.text(f"{type(error).__name__}: {error}")[:MAX_ERROR]
     else:
@@ -387,11 +387,11 @@ def _keep_refused(queue: SourceQueue, done: Ingested) -> None:
     """Store the items of a source that were no post; a source that cannot name them stops no other."""
     try:
         done.refused += _stored(queue.name, queue.source.refused())
-    except ENDS_THE_PASS:
-        raise
     except Misconfigured as error:
         queue.misconfigured = error
-    except Exception:
+    except Exception as error:
+        if ends_the_pass(error):
+            raise
         log.exception("refused_posts_not_stored", source=queue.name)
 
 

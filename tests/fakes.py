@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 from uuid import UUID
 
+from django.db import OperationalError
+from psycopg.errors import QueryCanceled
 from pydantic import BaseModel
 
 from maxxit.core import clock
@@ -22,6 +24,14 @@ from maxxit.market import quotes
 from signals_app.reading.proposal import Proposal
 from signals_app.reading.schema import Reading, Readings
 from trading.venues.base import Capabilities, Prepared, Report, Request, Venue, VenueFill
+
+
+def statement_timeout() -> OperationalError:
+    """What Django raises for a statement beyond its time limit; held against Postgres in tests/postgres."""
+    text = "canceling statement due to statement timeout"
+    error = OperationalError(text)
+    error.__cause__ = QueryCanceled(text)
+    return error
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from maxxit.core.config import Count, Policy, Seconds, load
-from maxxit.pipeline.interrupts import ENDS_THE_PASS as ENDS_THE_PASS
+from maxxit.pipeline.interrupts import ends_the_pass as ends_the_pass
 
 
 class ExitPasses(Policy):

@@ -22,7 +22,7 @@ from maxxit.core.terms import Purpose
 from maxxit.events.models import Event
 from maxxit.events.record import record, subject
 from trading.models import Order
-from trading.passes import ENDS_THE_PASS, TimeBudget, policy
+from trading.passes import TimeBudget, ends_the_pass, policy
 from trading.rows import load_orders
 from trading.states import OrderState
 
@@ -41,9 +41,9 @@ def quarantine_on_error(order: Order) -> Iterator[None]:
             yield
         except StaleState:
             log.info("order_already_moved", order=order.pk)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:
+            if ends_the_pass(error):
+                raise
             log.exception("order_step_failed", order=order.pk, error=str(error))
             _count_failure(order, error)
         else:
@@ -98,9 +98,9 @@ def by_halves(
         return []
     try:
         return step(rows)
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         if len(rows) == 1:
             failed(rows[0], error)
             return []
@@ -120,9 +120,9 @@ def counted_for_each(orders: Sequence[Order]) -> Iterator[None]:
     """Process a batch inside this block: an error that belongs to no single order is counted for each of them."""
     try:
         yield
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         for order in orders:
             count_failure(order, error)
 

@@ -4,11 +4,13 @@ import threading
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
 
 from maxxit.chat import commands, telegram
 from maxxit.core.errors import MaxxitError, Rejected, Retryable
 from maxxit.notify.channels.telegram import call
+from maxxit.postgres.failures import database_is_away
 
 log = structlog.get_logger(__name__)
 
@@ -43,14 +45,14 @@ class Poller:
             try:
                 self.once()
                 self._failures = 0
-            except (MaxxitError, OperationalError, InterfaceError) as error:
+            except (MaxxitError, DatabaseError) as error:
                 self._pause(error)
 
     def once(self) -> int:
         """Fetch and answer the updates that wait; return how many there were.
 
-        Raises what `call` raises, and Django's OperationalError or InterfaceError where the database cannot be
-        reached: the update that was about to be acted on is not confirmed, and comes again.
+        Raises what `call` raises, and Django's OperationalError or InterfaceError where the database is away: the
+        update that was about to be acted on is not confirmed, and comes again.
         """
         parameters: dict[str, Any] = {
             "timeout": self.wait, "limit": AT_A_TIME, "allowed_updates": list(telegram.UPDATES),
@@ -79,9 +81,9 @@ class Poller:
                 call("sendMessage", message)
         except MaxxitError as error:  # who asked asks again
             log.warning("chat_answer_not_sent", reason=str(error)[:200])
-        except (OperationalError, InterfaceError):  # the database is away
-            raise
-        except Exception:
+        except Exception as error:
+            if database_is_away(error):
+                raise
             log.exception("chat_update_failed")
 
     def _pause(self, error: Exception) -> None:

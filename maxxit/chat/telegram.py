@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from maxxit.access import auth
 from maxxit.chat import commands, connecting
@@ -20,6 +20,7 @@ from maxxit.core import clock
 from maxxit.core.errors import MaxxitError
 from maxxit.core.untrusted import storable
 from maxxit.notify.endpoints import lookup_of
+from maxxit.postgres.failures import database_is_away
 
 log = structlog.get_logger(__name__)
 
@@ -116,12 +117,9 @@ def _run(command: commands.Command, asked: Asked) -> Reply:
     except MaxxitError as error:
         text = str(error)
         return _says(f"{text[:1].upper()}{text[1:]}.".replace("..", "."))
-    except (OperationalError, InterfaceError):
-        if not connection.is_usable():
+    except Exception as error:
+        if database_is_away(error):
             raise
-        log.exception("chat_command_failed", command=command.name)  # its own statement, which took too long
-        return _says(FAILED)
-    except Exception:
         log.exception("chat_command_failed", command=command.name)
         return _says(FAILED)
 

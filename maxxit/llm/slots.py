@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from zlib import crc32
 
 from django.db import OperationalError, connection, transaction
-from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured
@@ -18,6 +17,7 @@ from maxxit.llm import fallback
 from maxxit.llm.errors import SlotsTaken
 from maxxit.llm.models import LlmCircuit
 from maxxit.llm.policy import policy, recordings
+from maxxit.postgres.failures import timed_out
 
 POLL_SECONDS = 0.1
 QUEUE = -1
@@ -86,7 +86,7 @@ def _wait_for_turn(family: int, end: float) -> bool:
             cursor.execute(f"SET LOCAL lock_timeout = {milliseconds}")
             cursor.execute("SELECT pg_advisory_lock(%s, %s)", [family, QUEUE])
     except OperationalError as error:
-        if not isinstance(error.__cause__, LockNotAvailable | QueryCanceled):
+        if not timed_out(error):
             raise
         return False
     return True

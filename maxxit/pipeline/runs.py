@@ -21,6 +21,7 @@ from maxxit.events import wake
 from maxxit.pipeline.models import PipelineRun, StageRun
 from maxxit.pipeline.schedule import matches
 from maxxit.pipeline.stages import STAGES, stage
+from maxxit.postgres.failures import timed_out
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +128,9 @@ def _stage_lock(name: str) -> Iterator[bool]:
                 with transaction.atomic():
                     cursor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
                     cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
-        except OperationalError:
+        except OperationalError as error:
+            if not timed_out(error):
+                raise
             yield False
             return
         try:

@@ -29,7 +29,7 @@ from positions.states import PositionState
 from trading import passes
 from trading.entries import resting_exits
 from trading.models import ExitsAtVenue, Order
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reasons import Reason
 from trading.states import IN_FLIGHT, OrderState
 from trading.venues import background
@@ -148,9 +148,9 @@ def _cancel(entries: Sequence[Order]) -> None:
     for name, of_venue in refs.items():
         try:
             venue(name).release(of_venue)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:  # what it did is read next; the next pass cancels again
+            if ends_the_pass(error):
+                raise
             log.warning("exits_not_canceled", venue=name, error=str(error))
 
 
@@ -162,9 +162,9 @@ def _apply(entries: Sequence[Order], exits: Mapping[int, resting_exits.Exits]) -
         if isinstance(legs, tuple) and (all(leg.ended for leg in legs) or any(leg.filled for leg in legs)):
             try:
                 changed += adopt(entry.pk, legs)
-            except ENDS_THE_PASS:
-                raise
             except Exception as error:  # one position must not keep the others from being read
+                if ends_the_pass(error):
+                    raise
                 log.exception("exits_not_adopted", order=entry.pk, error=str(error))
     return changed
 

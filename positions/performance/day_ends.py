@@ -22,7 +22,7 @@ from maxxit.pipeline.runs import Counts
 from positions.models import DailySummary, DayEnd, EquityPoint, Position
 from positions.performance import end_of_day, summary
 from positions.states import PositionState
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reconciliation import hours
 
 log = structlog.get_logger(__name__)
@@ -102,9 +102,9 @@ def _tried(step: Callable[[Day], bool], one: Day) -> bool:
     """Return what `step` did for a day; False where it failed, which is logged and tried again by the next run."""
     try:
         return step(one)
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         log.exception("day_not_ended", market=one.market, day=one.day.isoformat(), error=str(error))
         return False
 

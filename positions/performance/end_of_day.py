@@ -21,7 +21,7 @@ from maxxit.pipeline.runs import run_stage
 from positions.book import book_pass
 from positions.performance import identity, points, summary
 from trading.models import Order
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reconciliation import checks, cycle, holdings
 from trading.states import IN_FLIGHT
 
@@ -84,9 +84,9 @@ def run(todo: Steps) -> Iterator[Step]:
     for name, step in todo.items():
         try:
             yield Step(name, *step())
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:  # shown as the failed step: the others are independent of it
+            if ends_the_pass(error):
+                raise
             detail = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             yield Step(name, False, detail, "`manage.py doctor` names what does not work")
 

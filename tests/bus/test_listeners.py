@@ -23,6 +23,7 @@ from tests.builders import RecordedClock
 from tests.bus.kafka_broker import Broker
 from tests.bus.test_kafka import TOPICS, broker, registry, relay  # noqa: F401 (fixtures)
 from tests.bus.test_redis_streams import until, write
+from tests.fakes import statement_timeout
 
 
 @dataclass
@@ -167,10 +168,13 @@ def test_a_message_that_postgres_cannot_store_is_a_dead_letter(db: None, time: R
 
 
 def test_data_that_postgres_refuses_is_the_fault_of_its_message(db: None, time: RecordedClock) -> None:
-    hears = Hears({"a": DataError("value too long"), "b": OperationalError("the connection is lost")})
-    work = listening(hears, Memory([message("a")]), attempts=1)
+    lost = OperationalError("the connection is lost")
+    hears = Hears({"a": DataError("value too long"), "b": lost, "c": statement_timeout()})
+    work = listening(hears, Memory([message("a"), message("c")]), attempts=1)
     work.step()
-    assert "value too long" in ListenerMessage.objects.get().last_error
+    texts = [row.last_error for row in ListenerMessage.objects.order_by("event_id")]
+    assert "value too long" in texts[0]
+    assert "statement timeout" in texts[1]
 
     with pytest.raises(OperationalError):
         listening(hears, Memory([message("b")])).step()
@@ -227,6 +231,37 @@ def test_a_redis_stream_is_heard_again_after_a_crash_and_after_a_loss_of_memory(
     second.close()
 
     assert heard[-1].name == "desk.after"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_arrives_while_redis_has_no_group_is_handled(own_redis: Redis) -> None:
+    """A step that fails closes its source: the next one must not skip what came before it opened."""
+    hears = Hears()
+    opened: list[RedisStream] = []
+
+    def made() -> ListenerWork:
+        opened.append(RedisStream("test", stream="desk", url=own_redis.url))
+        return listening(hears, opened[-1])
+
+    worker = run.Worker("listener:test", made, threading.Event(), idle=0.02, longest_wait=1.0)
+    with redis.Redis.from_url(own_redis.url) as bus:
+        bus.xadd("desk", {"event_id": "r0", "name": "desk.fill"})
+        until(lambda: worker._attempt() is not None and "r0" in hears.heard)
+        bus.flushall()
+        bus.xadd("desk", {"event_id": "r1", "name": "desk.fill"})
+        worker._attempt()  # NOGROUP
+        assert worker.failures == 1
+        bus.xadd("desk", {"event_id": "r2", "name": "desk.fill"})
+        until(lambda: worker._attempt() is not None and "r2" in hears.heard)
+        assert len(opened) == 2
+
+        worker._close_work()  # as where Redis was away first: no source has seen NOGROUP
+        bus.flushall()
+        bus.xadd("desk", {"event_id": "r3", "name": "desk.fill"})
+        until(lambda: worker._attempt() is not None and "r3" in hears.heard)
+    worker._release()
+
+    assert hears.heard == ["r0", "r1", "r2", "r3"]
 
 
 def _stepped(work: ListenerWork) -> bool:

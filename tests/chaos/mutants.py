@@ -1401,7 +1401,7 @@ MUTANTS = (
     ),
     bug(
         "a time limit is charged to the order under way",
-        (f"{QUARANTINE}:quarantine_on_error", "ENDS_THE_PASS", "StaleState"),
+        (f"{QUARANTINE}:quarantine_on_error", "ends_the_pass(error)", "False"),
         test="tests/trading/test_quarantine.py",
         beyond=True,
     ),
@@ -2033,9 +2033,9 @@ MUTANTS = (
     ),
     bug(
         "a time limit is charged to the orders of the batch under way",
-        (f"{QUARANTINE}:by_halves", "ENDS_THE_PASS", "StaleState"),
-        (f"{QUARANTINE}:counted_for_each", "ENDS_THE_PASS", "StaleState"),
-        (f"{QUARANTINE}:quarantine_on_error", "ENDS_THE_PASS", "StaleState"),
+        (f"{QUARANTINE}:by_halves", "ends_the_pass(error)", "False"),
+        (f"{QUARANTINE}:counted_for_each", "ends_the_pass(error)", "False"),
+        (f"{QUARANTINE}:quarantine_on_error", "ends_the_pass(error)", "False"),
         test=f"{BATCHES}::test_what_ends_the_pass_is_charged_to_no_order_of_the_batch",
         beyond=True,
     ),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import OperationalError, connection
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from maxxit.embedded.processes import wait_until
@@ -141,6 +142,37 @@ def test_a_pass_that_cannot_get_its_turn_leaves_the_work_to_the_other(
     run_stage("execute", outer)
     assert ran == [1]
     assert run_stage("execute", step())["out"] == 2  # the lock was let go
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pass_that_loses_the_database_while_it_waits_for_its_turn_fails(empty_cache: None) -> None:
+    waiting: list[int] = []
+
+    def outer() -> Counts:
+        def inner() -> Any:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                waiting.extend(cursor.fetchone())
+            with runs._stage_lock("execute") as acquired:
+                return acquired
+
+        def end() -> None:
+            wait_until(lambda: bool(waiting) and _waits(waiting[0]), 30)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", waiting)
+
+        [result, _] = at_once([inner, end])
+        assert isinstance(result, OperationalError)
+        return Counts(1, 0)
+
+    assert run_stage("execute", outer)["out"] == 0
+
+
+def _waits(pid: int) -> bool:
+    """Return whether a session waits for an advisory lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", [pid])
+        return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -24,6 +24,7 @@ from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import Alert, Endpoint
 from positions.models import Position
 from tests import builders
+from tests.fakes import statement_timeout
 from tests.notify.providers import telegram_update
 from tests.surface.conftest import World
 from tests.test_documents import section
@@ -78,12 +79,13 @@ def latched() -> set[tuple[str, str, str]]:
 def test_a_command_that_lost_the_database_is_not_answered_and_one_whose_statement_failed_is(
     talking: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    errors = [statement_timeout(), OperationalError("the connection is lost")]
+
     def fails(*_: Any) -> Any:
-        raise OperationalError("canceling statement due to statement timeout")
+        raise errors.pop(0)
 
     monkeypatch.setattr(commands, "run", fails)
     assert said("/status") == telegram.FAILED
-    monkeypatch.setattr(telegram.connection, "is_usable", lambda: False)
     before = ChatUpdate.objects.count()
     with pytest.raises(OperationalError):
         send("/status")

@@ -10,6 +10,7 @@ from django.db import OperationalError
 from maxxit.core import clock
 from maxxit.events.record import advance, subject
 from tests import builders as make
+from tests.fakes import statement_timeout
 from tests.trading.conftest import Trader
 from trading import passes, quarantine
 from trading.models import Order
@@ -50,6 +51,16 @@ def test_what_ends_the_pass_is_charged_to_no_order(trader: Trader, error: BaseEx
     order.refresh_from_db()
 
     assert (order.attempts, order.last_error) == (0, "")
+
+
+def test_a_statement_beyond_its_time_is_charged_to_its_order(trader: Trader) -> None:
+    """An order whose statement always takes too long would end every pass, and no other would have its turn."""
+    order = closing(trader)
+    fail(order, statement_timeout())
+    order.refresh_from_db()
+
+    assert order.attempts == 1
+    assert "statement timeout" in order.last_error
 
 
 def test_an_exit_is_tried_again_after_growing_pauses_of_at_most_five_minutes(trader: Trader) -> None:

@@ -34,7 +34,7 @@ from trading.billing.models import BillingEvent, BillingKind
 from trading.billing.states import UNCHARGED, BillingState
 from trading.billing.terms import read_terms
 from trading.models import JournalKind
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.risk.limits_in_force import protective_limits
 
 log = structlog.get_logger(__name__)
@@ -171,9 +171,9 @@ def charge(event_id: int) -> bool:
                 reason="",
             )
         return True
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:  # one deployment must not stop the others
+        if ends_the_pass(error):
+            raise
         log.exception("charge_failed", billing_event=event_id)
         _note_failure(
             event_id, str(error) if isinstance(error, MaxxitError) else f"{type(error).__name__}: {error}"

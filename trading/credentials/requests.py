@@ -19,7 +19,7 @@ from maxxit.events.record import advance, record
 from trading.credentials import sealing, store
 from trading.credentials.models import CredentialRequest
 from trading.credentials.states import RequestState
-from trading.passes import ENDS_THE_PASS, TimeBudget
+from trading.passes import TimeBudget, ends_the_pass
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -95,9 +95,9 @@ def answer_due() -> int:
             break
         try:
             answered += _answer(pk)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:
+            if ends_the_pass(error):
+                raise
             log.error("credentials_not_answered", request=pk, error=type(error).__name__)
     return answered
 
@@ -118,12 +118,12 @@ def _answer(pk: int) -> bool:
             permissions = store.store(row.venue, row.account, values, by=row.asked_by).permissions
     except (Rejected, InvalidInput) as error:
         return _finish(row, RequestState.REFUSED, str(error))
-    except ENDS_THE_PASS:
-        raise
     except (Retryable, Unknown, Misconfigured) as error:
         log.warning("credentials_not_tested", request=pk, error=str(error))
         return _failed(row, error)
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         log.exception("credentials_not_tested", request=pk)
         return _failed(row, error)
     return _finish(row, RequestState.ACCEPTED, "", permissions)

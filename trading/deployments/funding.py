@@ -12,7 +12,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Misconfigured
 from maxxit.market.venues import venues
 from trading import ledger
-from trading.passes import ENDS_THE_PASS, TimeBudget
+from trading.passes import TimeBudget, ends_the_pass
 from trading.wiring import capability, venue
 
 log = structlog.get_logger(__name__)
@@ -75,9 +75,9 @@ def _fund(deployment: Deployment) -> bool:
     """Fund one deployment; an account that fails is logged, tried again by the next pass, and stops no other."""
     try:
         return fund(deployment)
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         log.warning("not_funded", deployment=deployment.pk, venue=deployment.agent.venue, error=str(error))
         return False
 

@@ -25,7 +25,7 @@ from maxxit.evm.rpc import Chain, Fault
 from maxxit.market.venues import venues
 from trading.chain.models import SafePlan
 from trading.deployments import activation
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reasons import Reason
 from trading.venues.safe import plans, safes, snapshot, verify
 
@@ -255,9 +255,9 @@ def _finish(rows: Sequence[Deployment]) -> int:
         for row in signed:
             try:
                 finished += look(row, by="the owner's signature").step == Step.READY
-            except ENDS_THE_PASS:
-                raise
             except Exception as error:  # one draft stops no other
+                if ends_the_pass(error):
+                    raise
                 log.warning("setup_not_finished", deployment=row.pk, error=str(error))
     return finished
 

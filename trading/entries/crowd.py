@@ -17,7 +17,7 @@ from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments
 from trading import quarantine
 from trading.models import Order
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reasons import Reason
 from trading.risk import checks, limits
 from trading.risk.facts import Entries
@@ -201,11 +201,9 @@ class _Crowd:
                     usd,
                     self._policy.of(market.symbol).max_slippage_pct,
                 )
-            except ENDS_THE_PASS:
-                raise
-            except (
-                Exception
-            ) as error:  # one venue stops no other, and the check of each order's slippage stands
+            except Exception as error:  # one venue stops no other; the check of each order's slippage stands
+                if ends_the_pass(error):
+                    raise
                 log.warning("depth_not_read", venue=market.venue, symbol=market.symbol, error=str(error))
         return found
 
@@ -217,9 +215,9 @@ def _wanted(order: Order, entries: Entries) -> Decimal:
         if not checks.check_before_venue(facts, entries.policy(order)).allowed:
             return ZERO
         entries.reserve(order, facts)
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:  # counted when the order itself is placed
+        if ends_the_pass(error):
+            raise
         log.warning("entry_not_sized", order=order.pk, error=str(error))
         return ZERO
     return facts.notional_usd

@@ -16,7 +16,7 @@ from maxxit.core.money import CASH
 from maxxit.core.terms import SIGN, Purpose
 from maxxit.market.instruments import instrument
 from trading.models import ExitsAtVenue, Order
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.risk.policy import RiskPolicy
 from trading.venues.base import Leg
 from trading.wiring import batch_size, venue
@@ -63,9 +63,9 @@ def read(entries: Sequence[Order]) -> dict[int, Exits]:
     for name, batch in _batches(entries):
         try:
             answers = venue(name).exits([entry.venue_ref for entry in batch])
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:
+            if ends_the_pass(error):
+                raise
             exits |= {entry.pk: error for entry in batch}
         else:
             exits |= {entry.pk: answers.get(entry.venue_ref, LEFT_OUT) for entry in batch}

@@ -23,7 +23,7 @@ from maxxit.core.errors import Retryable
 from maxxit.market import calendar
 from maxxit.postgres import threads
 from trading import passes
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reconcile import VenueAccount
 from trading.reconciliation import checks, holdings, hours
 from trading.reconciliation.checks import Claim, Kind
@@ -202,9 +202,9 @@ def _orders(reader: Reader, claims: Sequence[Claim], closed_too: bool) -> None:
     began = clock.now()
     try:
         counts = reconcile_orders(claims[0].venue, [one.account for one in claims], closed_too=closed_too)
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:  # failing accounts must not hide others
+        if ends_the_pass(error):
+            raise
         if isinstance(error, Unread):
             reader.tally.add(error.counts)
         for one in claims:

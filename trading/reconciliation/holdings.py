@@ -14,7 +14,7 @@ from maxxit.core import clock
 from maxxit.core.money import CASH, ZERO, plain
 from maxxit.events.record import record
 from trading import reconcile
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.reconcile import Amounts, Comparison, VenueAccount
 from trading.reconciliation.models import VenueHolding
 
@@ -87,9 +87,9 @@ def look(accounts: Collection[VenueAccount]) -> Comparison:
             continue
         try:
             _store(key, held, compared.booked.get(key, {}), compared.differences.get(key, {}), now)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:  # one account's amounts must not stop the others
+            if ends_the_pass(error):
+                raise
             log.exception("holdings_not_stored", account=key[1], error=str(error))
             failed.add(key)
     return replace(compared, unread=frozenset(failed))

@@ -10,7 +10,7 @@ import structlog
 
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
 from maxxit.core.terms import Purpose
-from trading.passes import ENDS_THE_PASS, TimeBudget
+from trading.passes import TimeBudget, ends_the_pass
 
 if TYPE_CHECKING:
     from maxxit.market.calendar import Session
@@ -386,8 +386,8 @@ def _errors(act: Callable[[T], None], orders: Mapping[str, T]) -> dict[str, Exce
     for ref, order in orders.items():
         try:
             act(order)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:
+            if ends_the_pass(error):
+                raise
             errors[ref] = error
     return errors

@@ -9,7 +9,7 @@ from agents.states import DeploymentState
 from maxxit.core import clock
 from maxxit.market import calendar
 from maxxit.market.calendar import NEW_YORK
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.wiring import venue
 
 log = structlog.get_logger(__name__)
@@ -32,9 +32,9 @@ def refresh_calendar() -> int:
         for account in of_venue[:TRIES]:
             try:
                 published = venue(name).sessions(account, first, last)
-            except ENDS_THE_PASS:
-                raise
             except Exception as error:  # another account may answer
+                if ends_the_pass(error):
+                    raise
                 log.warning("calendar_not_read", venue=name, account=account, error=str(error))
                 continue
             if published is None:

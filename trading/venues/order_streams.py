@@ -10,6 +10,7 @@ from functools import partial
 
 import redis
 import structlog
+from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
 from agents.models import Deployment
@@ -18,7 +19,7 @@ from maxxit.core.terms import Purpose
 from maxxit.events import wake
 from maxxit.market.stream.lease import Lease
 from trading.models import Order
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.venues.base import Listener
 from trading.wiring import keeps_exits, venue
 
@@ -49,7 +50,7 @@ class OrderStreams:
                 if lease.acquire():
                     self._lead(lease)
                     lease.release()
-            except (redis.RedisError, *ENDS_THE_PASS) as error:
+            except (redis.RedisError, DatabaseError) as error:
                 log.warning("order_streams_lost", error=str(error))
             self.stop.wait(1)
 
@@ -79,9 +80,9 @@ class OrderStreams:
                 continue
             try:
                 listener = venue(name).order_listener(account, partial(self._hear, name))
-            except ENDS_THE_PASS:
-                raise
             except Exception as error:  # the next look tries again; other accounts are listened to
+                if ends_the_pass(error):
+                    raise
                 log.warning("order_stream_not_opened", venue=name, account=account, error=str(error))
                 continue
             if listener is not None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from maxxit.postgres import threads
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 
 AT_ONCE = 8
 """Threads. Alpaca takes 200 requests a minute of one account, Coinbase 30 a second."""
@@ -60,7 +60,7 @@ def with_helpers(jobs: Mapping[K, Callable[[], T]], helpers: threads.Pool) -> di
 def _result(job: Callable[[], T]) -> T | Exception:
     try:
         return job()
-    except ENDS_THE_PASS:
-        raise
     except Exception as error:
+        if ends_the_pass(error):
+            raise
         return error

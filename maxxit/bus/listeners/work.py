@@ -9,7 +9,6 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
 from maxxit.bus.listeners.base import Inbound, Listener, Source
 from maxxit.bus.models import ListenerMessage
@@ -17,6 +16,7 @@ from maxxit.core import clock, redact
 from maxxit.core.errors import Rejected
 from maxxit.core.untrusted import storable
 from maxxit.events import log as event_log
+from maxxit.postgres.failures import database_is_away
 
 log = structlog.get_logger(__name__)
 RETRIED, RETRIED_OF_A_KEY = 500, 20
@@ -113,9 +113,9 @@ class ListenerWork:
             return message.error, True
         try:
             self._handle(message)
-        except (OperationalError, InterfaceError):
-            raise  # our own database is away: no fault of the message
         except Exception as error:
+            if database_is_away(error):
+                raise  # no fault of the message
             text = storable(redact.text("".join(traceback.format_exception(error))))
             return text[-MAX_ERROR:], isinstance(error, Rejected)
         return None

@@ -13,6 +13,7 @@ from positions.models import DailySummary, PnlSnapshot
 from positions.performance import points, summary
 from positions.tasks import CATCH_UP, snapshot_pass
 from tests import builders as make
+from tests.fakes import statement_timeout
 from tests.positions.performance.test_points import paid
 from tests.positions.test_book import again, entered, fills, leaving
 from tests.trading.conftest import Trader
@@ -135,7 +136,7 @@ def test_a_day_that_fails_stops_no_other_and_is_tried_again(
 
     def broken(day: date) -> DailySummary | None:
         if day == DAY:
-            raise OperationalError("lock timeout")
+            raise statement_timeout()
         return end_day(day)
 
     with monkeypatch.context() as failing:
@@ -144,6 +145,21 @@ def test_a_day_that_fails_stops_no_other_and_is_tried_again(
     assert ended() == ["2026-03-03"]
     snapshot_pass()
     assert sorted(ended()) == ["2026-03-02", "2026-03-03"]
+
+
+def test_without_the_database_no_other_day_is_tried(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
+    points.take_points()
+    trader.time.move(hours=24 * 2 + 1)
+    tried: list[date] = []
+
+    def away(day: date) -> DailySummary | None:
+        tried.append(day)
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(summary, "end_day", away)
+    with pytest.raises(OperationalError):
+        snapshot_pass()
+    assert len(tried) == 1
 
 
 @pytest.mark.django_db

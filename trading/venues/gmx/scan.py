@@ -23,7 +23,7 @@ from trading import ledger
 from trading.chain.outbox import COIN_DECIMALS
 from trading.ledger import Move
 from trading.models import JournalKind
-from trading.passes import ENDS_THE_PASS
+from trading.passes import ends_the_pass
 from trading.perps import funding
 from trading.perps.funding import Funding
 from trading.venues.gmx import books
@@ -120,9 +120,9 @@ def _read(at: GmxAccess, safes: Sequence[str], scanned_to: int, block: int) -> d
                     f"chain {at.stanza.chain_id} has logs of {missing[0]} and no receipt of it yet"
                 )
             _keep(at, safe, scanned_to, block, [receipts[one] for one in hashes], times)
-        except ENDS_THE_PASS:
-            raise
         except Exception as error:  # what cannot be booked of one Safe stops no other
+            if ends_the_pass(error):
+                raise
             if not isinstance(error, MaxxitError):
                 log.exception("gmx_not_kept", safe=safe, error=str(error))
             problems[safe] = error
