@@ -180,6 +180,21 @@ class Unmetered(Protocol):
     unmetered: bool
 
 
+class Unopened:
+    """A post source that an operator must mend before it can be opened: none of its accounts is read."""
+
+    def __init__(self, error: Misconfigured) -> None:
+        self.error = error
+
+    def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
+        """Raise the error that kept the source from being opened."""
+        raise self.error
+
+    def refused(self) -> Iterable[Refused]:
+        """Return nothing."""
+        return ()
+
+
 class SourcePaused(Retryable):
     """The source serves no account now: its rate limit is used up."""
 

@@ -23,17 +23,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
 from django.core.cache import cache
-from pydantic import ValidationError
 
-from maxxit.core import clock, http, redact, untrusted
+from maxxit.core import clock, http, untrusted
 from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
-from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused, SourceSpent, check_names, unfit
-from signals_app.sources.x_items import FIELDS, Item, error_text, item_id, number
+from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused, SourceSpent
+from signals_app.sources.x_items import FIELDS, Item, checked_queries, error_text, item_id, number, post_of
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +48,8 @@ PAGE = 100
 SEARCH = "/2/tweets/search/recent"
 SEARCH_REACH = timedelta(days=6, hours=23)
 """How far back a recent search goes: seven days, less what clocks may differ."""
-LEAST_FOUND, MAX_QUERY = 10, 512
-"""Smallest page of a search; characters of a query on X's lower plans."""
+LEAST_FOUND = 10
+"""Smallest page of a search."""
 MOST_AT_ONCE = 32
 """The largest `concurrency`."""
 USD_PER_POST = "0.005"
@@ -82,8 +82,11 @@ class XSource:
             raise Misconfigured(
                 f"post source x: concurrency {concurrency!r} is not a whole number from 1 to {MOST_AT_ONCE}"
             )
-        self.queries = {name.lower(): str(wanted) for name, wanted in (queries or {}).items()}
-        _check_queries(profile, self.queries)
+        self.queries = checked_queries("x", queries)
+        if self.queries and profile != "X":
+            raise Misconfigured(
+                f"post source x: `queries` need the profile X; {profile} has no search that we know"
+            )
         url, header, form = PROFILES[profile]
         self.name = profile.lower()
         self.posts_per_account, self.posts_per_pass = posts_per_account, posts_per_pass
@@ -178,33 +181,9 @@ class XSource:
         return Decimal(cache.get(self._spent_key(), 0)) * self.usd_per_post
 
     def _post(self, username: str, item: Any) -> RawPost | None:
-        try:
-            parsed = Item.model_validate(item, strict=False)
-        except ValidationError as error:
-            stated_id = str(item.get("id", "?") if isinstance(item, dict) else "?")
-            self._refused.append(
-                Refused(
-                    f"{self.name}:{username}:{stated_id}",
-                    redact.text(str(error))[:300],
-                    str(redact.value(item))[:2000],
-                )
-            )
-            return None
-        author = self._author(username, parsed)
-        post = RawPost(
-            parsed.id,
-            username,
-            parsed.full_text,
-            parsed.created_at,
-            engagement=parsed.engagement,
-            link=f"https://x.com/{author or 'i'}/status/{parsed.id}",
-            author=author,
-        )
-        truncated = "the provider truncated the text and gave no full version" if parsed.truncated else ""
-        if why := unfit(post) or truncated:
-            self._refused.append(
-                Refused(f"{self.name}:{username}:{parsed.id}", why, str(redact.value(item))[:2000])
-            )
+        post = post_of(item, username, partial(self._author, username), provider=self.name)
+        if isinstance(post, Refused):
+            self._refused.append(post)
             return None
         return post
 
@@ -318,17 +297,3 @@ class XSource:
 
 def _name_key(user_id: str) -> str:
     return f"x:name:{user_id[:40]}"
-
-
-def _check_queries(profile: str, queries: Mapping[str, str]) -> None:
-    """Raise Misconfigured for a query that X refuses, and where the provider has no search."""
-    check_names("query", queries)
-    if queries and profile != "X":
-        raise Misconfigured(
-            f"post source x: `queries` need the profile X; {profile} has no search that we know"
-        )
-    for name, wanted in queries.items():
-        if not 1 <= len(wanted) <= MAX_QUERY:
-            raise Misconfigured(
-                f"post source x: query {name} has {len(wanted)} characters; 1 to {MAX_QUERY} are allowed"
-            )

@@ -1,13 +1,15 @@
-"""The format of X API v2: a post of an answer, its reactions, and errors beside or instead of posts."""
+"""What both sources of X share: the format of X API v2, how an item becomes a post, and what a query may be."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationError
 
 from maxxit.core import clock, redact
-from signals_app.sources.base import Engagement, count
+from maxxit.core.errors import Misconfigured
+from signals_app.sources.base import Engagement, RawPost, Refused, check_names, count, unfit
 
 FIELDS = "created_at,note_tweet,public_metrics,author_id"
 """What is asked for besides id and text."""
@@ -15,6 +17,10 @@ CUT = re.compile(r"…(?:\s*https://t\.co/\w+)?\s*$")
 REPOST = re.compile(r"^RT @\w+:")
 LONGEST_WITHOUT_CUT = 270
 """Characters: a shorter text that ends in "…" was not truncated by the provider."""
+MAX_QUERY = 512
+"""Characters of a query on X's lower plans."""
+SHOWN = 2000
+"""Characters that are kept of a refused item."""
 
 
 class _Note(BaseModel):
@@ -65,6 +71,51 @@ class Item(BaseModel):
             count(counts.reply_count),
             count(counts.quote_count),
         )
+
+
+def post_of(raw: Any, username: str, author_of: Callable[[Item], str], *, provider: str) -> RawPost | Refused:
+    """Return the post of an item of the account or query `username`, or why it is none.
+
+    Args:
+        author_of: returns the name of an item's author, empty where it is not known.
+    """
+    try:
+        item = Item.model_validate(raw)
+    except ValidationError as error:
+        stated_id = raw.get("id") if isinstance(raw, dict) else None
+        return _refused(raw, f"{provider}:{username}:{stated_id or '?'}", str(error))
+    author = author_of(item)
+    post = RawPost(
+        item.id,
+        username,
+        item.full_text,
+        item.created_at,
+        engagement=item.engagement,
+        link=f"https://x.com/{author or 'i'}/status/{item.id}",
+        author=author,
+    )
+    if why := unfit(post) or (
+        "the provider truncated the text and gave no full version" if item.truncated else ""
+    ):
+        return _refused(raw, f"{provider}:{username}:{item.id}", why)
+    return post
+
+
+def _refused(raw: Any, place: str, why: str) -> Refused:
+    return Refused(place, redact.text(why)[:300], str(redact.value(raw))[:SHOWN])
+
+
+def checked_queries(provider: str, queries: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the queries by name in lower case. Raises Misconfigured for a name or query that cannot be."""
+    found = {name.lower(): str(wanted) for name, wanted in (queries or {}).items()}
+    check_names("query", found)
+    for name, wanted in found.items():
+        if not 1 <= len(wanted) <= MAX_QUERY:
+            raise Misconfigured(
+                f"post source {provider} (config/signals.yaml): query {name} has {len(wanted)} characters; "
+                f"1 to {MAX_QUERY} are allowed"
+            )
+    return found
 
 
 def error_text(body: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@
 **X's terms forbid this, and X may suspend the accounts** (docs/sources.md#x-by-session). It costs nothing per post,
 so it is read every few minutes: one request after another for each session, within limits lower than X's own.
 
-`accounts_file` has one session a line, and is read again when it changes:
+`accounts_file` has one session a line, and is read again when it changes. A line that is none is refused by file and
+line, among the rejected posts of the admin and in the log; the others are used:
 
     NAME auth_token=… ct0=… [proxy=http://user:password@host:port] [proxy_expires=2026-12-01T00:00:00Z]
 
@@ -22,7 +23,7 @@ import re
 import stat
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -38,9 +39,8 @@ from pydantic import BaseModel, Field, ValidationError
 from maxxit.core import clock, egress, http, redact, untrusted
 from maxxit.core.config import ROOT
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
-from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused, check_names, unfit
-from signals_app.sources.x import MAX_QUERY
-from signals_app.sources.x_items import Item, number
+from signals_app.sources.base import Cursor, RawPost, Refused, SourcePaused
+from signals_app.sources.x_items import checked_queries, number, post_of
 
 log = structlog.get_logger(__name__)
 BASE, HOST = "https://x.com", "x.com"
@@ -57,7 +57,6 @@ REFUSALS = {32, 64, 141, 215, 326}
 """X's codes of a session that is logged out, suspended or locked."""
 LIMITED, NOT_NULL = 88, 336
 COOKIE = re.compile(r"[A-Za-z0-9%_-]{16,300}")
-SHOWN = 2000
 CREATED = "%a %b %d %H:%M:%S %z %Y"
 
 
@@ -91,6 +90,24 @@ class Client(BaseModel):
     user_agent: str = Field(default="maxxit", pattern=r"^[ -~]{1,300}$")
 
 
+@dataclass(eq=False)
+class Line:
+    """A session with what its requests are sent by."""
+
+    session: Session
+    client: Client
+    http: http.Client
+    busy: threading.Lock
+    """Held during a request: a session sends one after another, also while its line is replaced."""
+    replaced: bool = False
+
+    def replace(self) -> None:
+        """Close its connections, once its request has ended; whoever waits for its turn leaves it."""
+        with self.busy:
+            self.replaced = True
+            self.http.close()
+
+
 class XSessionSource:
     """Reads posts of users, or those that match a query; `fetch` may be called by several threads at once."""
 
@@ -109,8 +126,7 @@ class XSessionSource:
         rules: egress.Rules | None = None,
     ) -> None:
         """Args: posts_per_user: of one fetch, at most. requests_per_window: of one session in 15 minutes."""
-        self.queries = {name.lower(): str(wanted) for name, wanted in (queries or {}).items()}
-        check_names("query", self.queries)
+        self.queries = checked_queries("x_session", queries)
         for option, value, most in (
             ("posts_per_user", posts_per_user, 1_000),
             ("requests_per_window", requests_per_window, 500),
@@ -118,8 +134,6 @@ class XSessionSource:
         ):
             if not isinstance(value, int) or not 1 <= value <= most:
                 raise _misconfigured(f"{option} {value!r} is not a whole number from 1 to {most}")
-        if wrong := [name for name, wanted in self.queries.items() if not 1 <= len(wanted) <= MAX_QUERY]:
-            raise _misconfigured(f"query {wrong[0]}: 1 to {MAX_QUERY} characters are allowed")
         try:
             egress.parse(base_url, rules or egress.Rules(hosts=(HOST,)))  # cookies go to X alone
         except Rejected as error:
@@ -129,10 +143,8 @@ class XSessionSource:
         self._base_url = base_url
         self._accounts, self._client_file = (ROOT / file for file in (accounts_file, client_file))
         self._read_at: tuple[int, ...] = ()
-        self._sessions: list[Session] = []
-        self._client: Client
-        self._clients: dict[str, http.Client] = {}
-        self._busy: dict[str, threading.Lock] = {}
+        self._lines: tuple[Line, ...] = ()
+        """Replaced as a whole when a file changes, so that a fetch under way sees the old or the new ones."""
         self._lock = threading.Lock()
         self._unread: dict[str, str] = {}
         self._refused: deque[Refused] = deque(maxlen=1_000)
@@ -185,31 +197,12 @@ class XSessionSource:
             return
         if cursor.until_id and number(post_id) >= number(cursor.until_id):
             return
-        try:
-            item = Item.model_validate(raw.fields)
-        except ValidationError as error:
-            self._refuse(username, raw, str(error))
-            return
         author = raw.author or ("" if username.lower() in self.queries else username)
-        link = f"https://x.com/{author or 'i'}/status/{item.id}"
-        post = RawPost(
-            item.id,
-            username,
-            item.full_text,
-            item.created_at,
-            engagement=item.engagement,
-            link=link,
-            author=author,
-        )
-        why = unfit(post) or ("X truncated the text and gave no full version" if item.truncated else "")
-        if why:
-            self._refuse(username, raw, why)
+        post = post_of(raw.fields, username, lambda item: author, provider="x_session")
+        if isinstance(post, Refused):
+            self._refused.append(post)
         else:
-            found.setdefault(item.id, post)
-
-    def _refuse(self, username: str, raw: "_Raw", why: str) -> None:
-        place = f"x_session:{username}:{raw.post_id or '?'}"
-        self._refused.append(Refused(place, redact.text(why)[:300], str(redact.value(raw.fields))[:SHOWN]))
+            found.setdefault(post.post_id, post)
 
     # -- X's answers
 
@@ -253,28 +246,29 @@ class XSessionSource:
     def _ask(self, name: str, operation: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Ask X with the session of this user, or with the next one where that rests; SourcePaused if none can."""
         failed: Retryable | None = None
-        for session in self._in_order(name):
-            with self._busy[session.key]:
-                if self._rests(session):
+        for line in self._in_order(name):
+            with line.busy:
+                if line.replaced or self._rests(line.session):
                     continue
                 try:
-                    return self._request(session, operation, variables)
+                    return self._request(line, operation, variables)
                 except Retryable as error:
                     failed = error
         if failed is not None:
             raise failed
         raise SourcePaused(f"x_session: no session can be used now ({'; '.join(self._states())})")
 
-    def _request(self, session: Session, operation: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _request(self, line: "Line", operation: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request. Raises Retryable once the session rests, Rejected where no session would be answered."""
+        session = line.session
         self._count(session)
         query = {
             "variables": json.dumps(variables, separators=(",", ":")),
-            "features": json.dumps(self._client.features, separators=(",", ":")),
+            "features": json.dumps(line.client.features, separators=(",", ":")),
         }
-        path = f"/i/api/graphql/{self._client.operations[operation]}/{operation}"
+        path = f"/i/api/graphql/{line.client.operations[operation]}/{operation}"
         try:
-            response = http.fetch(self._http(session), "GET", path, params=query, max_seconds=30)
+            response = http.fetch(line.http, "GET", path, params=query, max_seconds=30)
             body = untrusted.loads(response.content)
         except Retryable as error:
             self._fail(session, error.after if error.limited else None, limited=error.limited)
@@ -325,10 +319,11 @@ class XSessionSource:
 
     # -- sessions
 
-    def _in_order(self, name: str) -> Iterator[Session]:
-        """Yield the sessions, the one of this user first."""
-        first = crc32(name.encode()) % len(self._sessions)
-        yield from (*self._sessions[first:], *self._sessions[:first])
+    def _in_order(self, name: str) -> tuple["Line", ...]:
+        """Return the sessions, the one of this user first."""
+        lines = self._lines
+        first = crc32(name.encode()) % len(lines)
+        return lines[first:] + lines[:first]
 
     def _rests(self, session: Session) -> str:
         """Return why a session is not used now; empty when it is."""
@@ -340,7 +335,8 @@ class XSessionSource:
         return f"{used} requests in 15 minutes" if used >= self.requests_per_window else ""
 
     def _states(self) -> list[str]:
-        return [f"{session.name}: {self._rests(session) or 'usable'}" for session in self._sessions]
+        sessions = [line.session for line in self._lines]
+        return [f"{session.name}: {self._rests(session) or 'usable'}" for session in sessions]
 
     def _count(self, session: Session) -> None:
         key = self._key(session, "used")
@@ -373,36 +369,24 @@ class XSessionSource:
     def _next_key(self, name: str) -> str:
         return f"x:session:next:{name}"
 
-    def _http(self, session: Session) -> http.Client:
-        if session.key not in self._clients:
-            self._clients[session.key] = http.client(
-                self._base_url,
-                headers={
-                    "authorization": f"Bearer {self._client.bearer}",
-                    "cookie": f"auth_token={session.auth_token}; ct0={session.ct0}",
-                    "x-csrf-token": session.ct0,
-                    "x-twitter-auth-type": "OAuth2Session",
-                    "x-twitter-active-user": "yes",
-                    "user-agent": self._client.user_agent,
-                },
-                trust_env=not session.proxy,
-                proxy=session.proxy or None,
-            )
-        return self._clients[session.key]
-
     def _load(self) -> None:
         """Read both files if they have changed. Raises Misconfigured."""
         with self._lock:
             read_at = tuple(_stamp(file) for file in (self._accounts, self._client_file))
             if read_at == self._read_at:
                 return
-            client, sessions = _client(self._client_file), _sessions(self._accounts)
-            for opened in self._clients.values():
-                opened.close()
-            self._clients.clear()
-            self._client, self._sessions = client, sessions
-            self._busy = {one.key: self._busy.get(one.key) or threading.Lock() for one in sessions}
+            client, (sessions, refused) = _client(self._client_file), _sessions(self._accounts)
+            for one in refused:
+                log.error("x_session_line_refused", place=one.place, error=one.reason)
+            self._refused.extend(refused)
+            before, locks = self._lines, {line.session.key: line.busy for line in self._lines}
+            self._lines = tuple(
+                Line(one, client, _http(self._base_url, one, client), locks.get(one.key) or threading.Lock())
+                for one in sessions
+            )
             self._read_at = read_at
+        for line in before:
+            line.replace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +469,22 @@ def _list(value: Any) -> list[Any]:
 # -- the files
 
 
+def _http(base_url: str, session: Session, client: Client) -> http.Client:
+    return http.client(
+        base_url,
+        headers={
+            "authorization": f"Bearer {client.bearer}",
+            "cookie": f"auth_token={session.auth_token}; ct0={session.ct0}",
+            "x-csrf-token": session.ct0,
+            "x-twitter-auth-type": "OAuth2Session",
+            "x-twitter-active-user": "yes",
+            "user-agent": client.user_agent,
+        },
+        trust_env=not session.proxy,
+        proxy=session.proxy or None,
+    )
+
+
 def _misconfigured(why: str) -> Misconfigured:
     return Misconfigured(f"post source x_session (config/signals.yaml): {why}")
 
@@ -512,45 +512,54 @@ def _client(file: Path) -> Client:
     return client
 
 
-def _sessions(file: Path) -> list[Session]:
-    lines = enumerate(file.read_text(errors="replace").splitlines(), start=1)
-    sessions = [
-        _session(file, at, line.split()) for at, line in lines if line.strip() and line.lstrip()[0] != "#"
-    ]
+def _sessions(file: Path) -> tuple[list[Session], list[Refused]]:
+    """Return the sessions, and the lines that are none. Raises Misconfigured where no session is left."""
+    sessions: dict[str, Session] = {}
+    refused: list[Refused] = []
+    for at, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
+        if not line.strip() or line.lstrip()[0] == "#":
+            continue
+        try:
+            session = _session(line.split())
+            if session.name in sessions:
+                raise ValueError(f"the name {session.name!r} has an earlier line: each session needs its own")
+        except ValueError as error:
+            refused.append(Refused(f"{file}:{at}", str(error), ""))
+        else:
+            sessions[session.name] = session
     if not sessions:
-        raise _misconfigured(f"{file} has no session: NAME auth_token=… ct0=…")
-    if len({one.name for one in sessions}) < len(sessions):
-        raise _misconfigured(f"{file}: each session needs a name of its own")
-    return sessions
+        why = "; ".join(f"{one.place}: {one.reason}" for one in refused[:3])
+        raise _misconfigured(why or f"{file} has no session: NAME auth_token=… ct0=…")
+    return list(sessions.values()), refused
 
 
-def _session(file: Path, at: int, words: list[str]) -> Session:
-    """Return the session of a line. Its values are secrets, so no message quotes them."""
+def _session(words: list[str]) -> Session:
+    """Return the session of a line. Raises ValueError, which quotes none of its values: they are secrets."""
     name, fields = words[0], dict(word.partition("=")[::2] for word in words[1:])
     if unknown := sorted(set(fields) - {"auth_token", "ct0", "proxy", "proxy_expires"}):
-        raise _misconfigured(f"{file}:{at}: unknown field {unknown[0][:20]!r}")
+        raise ValueError(f"unknown field {unknown[0][:20]!r}: give auth_token, ct0, proxy and proxy_expires")
     for field in ("auth_token", "ct0"):
         if not COOKIE.fullmatch(fields.get(field, "")):
-            raise _misconfigured(f"{file}:{at}: {field} is not the value of that cookie of your browser")
+            raise ValueError(f"{field} is not the value of that cookie of your browser")
         redact.know(fields[field])
     proxy = fields.get("proxy", "")
     if proxy:
         redact.know(proxy)
-        _check_proxy(file, at, proxy)
+        _check_proxy(proxy)
     try:
         expires = datetime.fromisoformat(fields["proxy_expires"]) if "proxy_expires" in fields else None
     except ValueError:
-        raise _misconfigured(f"{file}:{at}: proxy_expires is no time such as 2026-12-01T00:00:00Z") from None
+        raise ValueError("proxy_expires is no time such as 2026-12-01T00:00:00Z") from None
     if expires is not None and expires.tzinfo is None:
         expires = expires.replace(tzinfo=UTC)
     return Session(name, fields["auth_token"], fields["ct0"], proxy, expires)
 
 
-def _check_proxy(file: Path, at: int, proxy: str) -> None:
+def _check_proxy(proxy: str) -> None:
     try:
         parts = urlsplit(proxy)
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port
     except ValueError:
         valid = None
     if not valid:
-        raise _misconfigured(f"{file}:{at}: proxy is not of the form http://user:password@host:port")
+        raise ValueError("proxy is not of the form http://user:password@host:port")

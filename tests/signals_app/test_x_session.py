@@ -1,5 +1,6 @@
 """The x_session source: the format of X's web pages, sessions that rest, and files that hold secrets."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from agents.models import CtAccount
 from maxxit.core import redact
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
+from signals_app import tasks
 from signals_app.ingest import ingest
 from signals_app.models import CtPost
 from signals_app.sources.base import Cursor, Engagement, SourcePaused
@@ -129,7 +131,7 @@ def test_failures_rest_longer_each_time(web: XWeb, tmp_path: Path, time: Recorde
     from django.core.cache import cache
 
     read = source(web, tmp_path)
-    [session] = read._sessions
+    [session] = [one.session for one in read._lines]
     rests = []
     for _ in range(9):
         web.answers.append((503, {}, b"busy"))
@@ -232,7 +234,6 @@ SECRET = "hidden" * 6
         (["# only a comment"], "has no session"),
         ([f"a auth_token={SECRET}"], ":1: ct0 is not"),
         ([f"a auth_token=x;y ct0={SECRET}"], ":1: auth_token is not"),
-        ([line("a"), line("a")], "a name of its own"),
         ([line("a", password=SECRET)], "unknown field 'password'"),
         ([line("a", proxy=f"socks5://u:{SECRET}@h:1")], ":1: proxy is not of the form"),
         ([line("a", proxy_expires="soon")], "proxy_expires is no time"),
@@ -244,6 +245,47 @@ def test_a_wrong_line_is_named_without_its_secrets(
     with pytest.raises(Misconfigured, match=said) as raised:
         source(web, tmp_path, *lines)
     assert SECRET not in str(raised.value)
+
+
+def test_a_wrong_line_costs_that_line_alone(web: XWeb, tmp_path: Path) -> None:
+    say(web, 1, 1)
+    read = source(web, tmp_path, f"a auth_token={SECRET}", line("b"), line("b", ct0="e" * 40), "", line("c"))
+
+    assert ids(read) == [1]
+    assert [one.session.name for one in read._lines] == ["b", "c"]
+    refused = list(read.refused())
+    assert [one.place.rpartition("/")[2] for one in refused] == ["x-accounts.txt:1", "x-accounts.txt:3"]
+    assert [one.reason for one in refused] == [
+        "ct0 is not the value of that cookie of your browser",
+        "the name 'b' has an earlier line: each session needs its own",
+    ]
+    assert SECRET not in str(refused)
+
+
+@pytest.mark.django_db
+def test_a_source_that_cannot_be_opened_stops_no_other_and_is_opened_once_it_is_mended(
+    web: XWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = tmp_path / "posts.jsonl"
+    post = {"id": "7", "username": "ann", "created_at": T0.isoformat(), "text": "buying $BTC"}
+    posts.write_text(json.dumps(post) + "\n")
+    stanzas = {
+        "xweb": {"adapter": "x_session"} | write_files(tmp_path, "a auth_token=typo"),
+        "files": {"adapter": "jsonl", "paths": [str(posts)]},
+    }
+    rules = tasks.policy()
+    ours = rules.model_copy(update={"ingest": rules.ingest.model_copy(update={"sources": stanzas})})
+    monkeypatch.setattr(tasks, "policy", lambda: ours)
+    tasks._opened.cache_clear()
+    make.account(username="author", source="xweb")
+    make.account(username="ann", source="files")
+    with pytest.raises(Misconfigured, match=r"x-accounts\.txt:1: auth_token is not"):
+        tasks.ingest_pass()
+    assert list(CtPost.objects.values_list("post_id", flat=True)) == ["7"]
+
+    write_files(tmp_path, line("a"))
+    assert isinstance(tasks.sources()["xweb"], XSessionSource)
+    tasks._opened.cache_clear()
 
 
 def test_files_that_others_may_read_and_other_hosts_are_refused(web: XWeb, tmp_path: Path) -> None:
