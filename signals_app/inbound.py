@@ -26,22 +26,27 @@ RECENT = timedelta(minutes=15)
 ARRIVED = "posts.arrived"
 """The event that wakes the task which stores them."""
 
+MARK = """
+UPDATE inbound_posts i SET stored = true
+WHERE i.source = %(source)s AND i.username = %(username)s AND NOT i.stored
+  AND EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id)
+"""
 WAITING = """
-SELECT id, post_id, item FROM (
-    SELECT i.id, i.post_id, i.item, i.received_at,
-           EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id) AS stored
-    FROM inbound_posts i
-    WHERE i.source = %(source)s AND i.username = %(username)s AND i.received_at > %(kept)s
-) AS offered
-WHERE NOT stored OR received_at > %(again)s
+SELECT id, post_id, item FROM inbound_posts
+WHERE source = %(source)s AND username = %(username)s
+  AND (NOT stored AND received_at > %(kept)s OR received_at > %(again)s)
 ORDER BY stored, CASE WHEN stored THEN -id ELSE id END LIMIT %(most)s
 """
 """Of those that have a post the newest count: a correction comes after what it corrects."""
 ACCOUNTS = """
-SELECT DISTINCT i.source, i.username FROM inbound_posts i
-WHERE i.received_at > %(kept)s
-  AND (i.received_at > %(recent)s OR NOT EXISTS (SELECT FROM ct_posts p WHERE p.post_id = i.post_id))
+SELECT a.source, lower(a.x_username) FROM ct_accounts a
+WHERE a.is_active AND a.source = ANY(%(sources)s) AND coalesce(
+    (SELECT true FROM inbound_posts i WHERE i.source = a.source AND i.username = lower(a.x_username)
+        AND i.received_at > %(recent)s LIMIT 1),
+    (SELECT true FROM inbound_posts i WHERE i.source = a.source AND i.username = lower(a.x_username)
+        AND NOT i.stored AND i.received_at > %(kept)s LIMIT 1))
 """
+"""Two index probes for each account, however much was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +100,20 @@ def waiting(source: str, username: str) -> list[RawPost]:
         "most": MAX_OFFERED,
     }
     with connection.cursor() as cursor:
+        cursor.execute(MARK, values)
         cursor.execute(WAITING, values)
         rows = cursor.fetchall()
     posts = [_as_post(post_id, username, json.loads(item)) for _, post_id, item in sorted(rows)]
     return sorted(posts, key=lambda post: post.posted_at)
 
 
-def accounts() -> dict[str, set[str]]:
-    """Return source -> user names, in lower case, of which something arrived that may not be stored yet."""
+def accounts(sources: Iterable[str]) -> dict[str, set[str]]:
+    """Return source -> names, in lower case, of its accounts of which something arrived that may not be stored yet."""
     now = clock.now()
     found: dict[str, set[str]] = defaultdict(set)
+    values = {"sources": list(sources), "kept": now - KEPT, "recent": now - RECENT}
     with connection.cursor() as cursor:
-        cursor.execute(ACCOUNTS, {"kept": now - KEPT, "recent": now - RECENT})
+        cursor.execute(ACCOUNTS, values)
         for source, username in cursor:
             found[source].add(username)
     return dict(found)
@@ -116,11 +123,11 @@ class Arrivals:
     """A post source of what has arrived already: it asks no other system."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
 
     def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
         """Return what arrived for the account and may not be stored yet, oldest first."""
-        return waiting(self._name, username)
+        return waiting(self.name, username)
 
     def refused(self) -> Iterable[Refused]:
         """Return nothing: what is no post is not stored as an arrival."""

@@ -116,6 +116,9 @@ class InboundPost(models.Model):
     username = models.CharField(max_length=50, help_text="the account, in lower case")
     item = models.JSONField(help_text="text, time, link, counts and a stated call, secrets masked")
     received_at = models.DateTimeField()
+    stored = models.BooleanField(
+        default=False, db_default=False, help_text="whether the ingest stage is known to have stored its post"
+    )
 
     class Meta:
         db_table = "inbound_posts"
@@ -126,6 +129,11 @@ class InboundPost(models.Model):
         indexes = (
             models.Index(fields=["source", "username", "received_at"], name="inbound_posts_account"),
             models.Index(fields=["received_at"], name="inbound_posts_received"),
+            models.Index(
+                fields=["source", "username", "received_at"],
+                condition=models.Q(stored=False),
+                name="inbound_posts_not_stored",
+            ),
         )
 
     def __str__(self) -> str:

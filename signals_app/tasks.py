@@ -10,7 +10,7 @@ from django.conf import settings
 
 from maxxit.core import clock
 from maxxit.core.config import ROOT
-from maxxit.core.errors import Rejected, Retryable
+from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events import wake
 from maxxit.llm.budget import calls_left
 from maxxit.llm.slots import width
@@ -20,7 +20,7 @@ from signals_app import classify, generate, inbound, ingest
 from signals_app.policy import policy
 from signals_app.social import SOCIAL, store
 from signals_app.sources import INBOUND, NAMED, SOURCES
-from signals_app.sources.base import PostSource, Unmetered
+from signals_app.sources.base import PostSource, Unmetered, Unopened
 from signals_app.sources.inbound import InboundSource
 
 log = structlog.get_logger(__name__)
@@ -28,10 +28,16 @@ UNMETERED_TASK = "signals_app.tasks.ingest_unmetered"
 ARRIVED_TASK = "signals_app.tasks.ingest_arrived"
 
 
-@cache
 def sources() -> dict[str, PostSource]:
-    """Open the configured post sources. Raises `Misconfigured` for one that cannot be opened."""
-    return {name: _opened(name, stanza) for name, stanza in policy().ingest.sources.items()}
+    """Return the configured post sources; one that cannot be opened fails alone, and is opened by a later pass."""
+    return {name: _source(name) for name in policy().ingest.sources}
+
+
+def _source(name: str) -> PostSource:
+    try:
+        return _opened(name)
+    except Misconfigured as error:
+        return Unopened(error)
 
 
 def inbound_source(name: str) -> InboundSource | None:
@@ -44,7 +50,10 @@ def _options(stanza: dict[str, Any]) -> dict[str, Any]:
     return {option: value for option, value in stanza.items() if option != "adapter"}
 
 
-def _opened(name: str, stanza: dict[str, Any]) -> PostSource:
+@cache
+def _opened(name: str) -> PostSource:
+    """Open a post source, once. Raises Misconfigured."""
+    stanza = policy().ingest.sources[name]
     named = {"name": name} if stanza.get("adapter") in NAMED else {}
     return SOURCES.open(**_resolved(stanza), **named)
 
@@ -79,9 +88,9 @@ def unmetered_pass() -> Counts:
 
 def arrived_pass() -> Counts:
     """Store what providers have sent; no feed, channel or account of X is asked."""
-    due = inbound.accounts()
-    configured = policy().ingest.sources
-    arrivals = {name: inbound.Arrivals(name) for name in due if name in configured}
+    configured = policy().ingest.sources.items()
+    due = inbound.accounts(name for name, stanza in configured if stanza.get("adapter") in NAMED)
+    arrivals = {name: inbound.Arrivals(name) for name in due}
     done = ingest.ingest(arrivals, policy().ingest.pass_seconds, only=due, rest=inbound.ARRIVED)
     return Counts(done.offered, done.new, asdict(done))
 

@@ -5,7 +5,7 @@ from signals_app.sources.base import PostSource
 
 INBOUND = "inbound"
 NAMED = frozenset({INBOUND, "telegram"})
-"""Adapters that take the name of their stanza."""
+"""Adapters that take the name of their stanza: they offer what was stored under it when it arrived."""
 SOURCES: Registry[PostSource] = Registry(
     "post source",
     {

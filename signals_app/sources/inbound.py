@@ -7,19 +7,17 @@ secret is a variable of the web process alone.
 """
 
 import re
-from collections.abc import Iterable
 
 from maxxit.core.config import variable
 from maxxit.core.errors import Misconfigured
-from signals_app import inbound
-from signals_app.sources.base import Cursor, RawPost, Refused
+from signals_app.inbound import Arrivals
 
 MIN_SECRET = 32
 """Characters."""
 
 
-class InboundSource:
-    """Offers what arrived for one stanza."""
+class InboundSource(Arrivals):
+    """Offers what arrived for one stanza; what is no post is refused in the answer to its sender."""
 
     unmetered = True
 
@@ -28,7 +26,8 @@ class InboundSource:
             raise Misconfigured(
                 f"source {name}: secret_env {secret_env!r} is no name of an environment variable"
             )
-        self.name, self.secret_env = name, secret_env
+        super().__init__(name)
+        self.secret_env = secret_env
         self.max_bytes, self.per_minute = max_bytes, per_minute
 
     def secrets(self) -> tuple[str, ...]:
@@ -40,11 +39,3 @@ class InboundSource:
                 f"{MIN_SECRET} characters or more (during a rotation the new one, a space, the previous one)"
             )
         return secrets
-
-    def fetch(self, username: str, cursor: Cursor) -> Iterable[RawPost]:
-        """Return what arrived for the account and may not be stored yet, oldest first."""
-        return inbound.waiting(self.name, username)
-
-    def refused(self) -> Iterable[Refused]:
-        """Return nothing: what is no post is refused in the answer to its sender."""
-        return ()
