@@ -403,7 +403,15 @@ class KillSwitch(models.Model):
 
 
 from trading.billing.models import BillingEvent, BillingKind  # noqa: E402, F401 (Django finds them here)
-from trading.chain.models import ChainAttempt, ChainScan, ChainTransaction, SafePlan, Signer  # noqa: E402, F401 (Django finds them here)
+from trading.chain.models import (  # noqa: E402, F401 (Django finds them here)
+    ChainAttempt,
+    ChainScan,
+    ChainTransaction,
+    SafePlan,
+    Signer,
+    TransferScan,
+    WatchedAddress,
+)
 from trading.credentials.models import CredentialRequest, VenueCredential  # noqa: E402, F401 (Django finds them here)
 from trading.perps.models import FundingPayment, MarginPosition  # noqa: E402, F401 (Django finds them here)
 from trading.reconciliation.models import AccountCheck, VenueHolding  # noqa: E402, F401 (Django finds them here)

@@ -15,6 +15,7 @@ from maxxit.pipeline.release import Fenced
 from maxxit.pipeline.runs import Counts, run_stage
 from trading import execute, passes, quarantine, settle
 from trading.billing import debts, subscriptions
+from trading.chain import transfers
 from trading.credentials import requests
 from trading.deployments.funding import UNFUNDED, at_paper, book_deposits, fund_due
 from trading.entries import crowd, pace, planning
@@ -218,3 +219,9 @@ def run_execute(self: Task, run_id: int | None = None, shard: int = 0) -> dict[s
     """Run `entry_pass` as the execute stage of pipeline run `run_id`, or on its own, for one shard of the accounts."""
     part = Shard(shard, passes.policy().shards)
     return run_stage("execute", lambda: entry_pass(part), run_id=run_id, task=self, shard=shard)
+
+
+@shared_task
+def watch_transfers() -> int:
+    """Report the transfers of watched addresses; returns how many."""
+    return transfers.watch()

@@ -84,6 +84,18 @@ class Revert:
     message: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What a transaction of a block pays with its call. Hex in lower case."""
+
+    transaction_hash: str
+    sender: str
+    to: str
+    """Empty where it creates a contract."""
+    value: int
+    """Wei."""
+
+
 # -- reading one answer
 
 
@@ -164,6 +176,25 @@ def block(answer: Any) -> Block | None:
             hash=data(fields_of["hash"]),
             timestamp=count(fields_of["timestamp"]),
             base_fee=_maybe(fields_of.get("baseFeePerGas")),
+        )
+    )
+
+
+def payments(answer: Any) -> tuple[Payment, ...]:
+    """Parse the transactions of a block that was asked for with them. Raises Malformed, also without a block."""
+    listed = _object(answer).get("transactions")
+    if not isinstance(listed, list):
+        raise Malformed("a block without its transactions")
+    return tuple(_payment(_object(one)) for one in listed)
+
+
+def _payment(fields_of: Mapping[str, Any]) -> Payment:
+    return _read(
+        lambda: Payment(
+            transaction_hash=data(fields_of["hash"]),
+            sender=address(fields_of["from"]),
+            to="" if fields_of.get("to") is None else address(fields_of["to"]),
+            value=count(fields_of["value"]),
         )
     )
 

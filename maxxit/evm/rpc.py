@@ -412,6 +412,23 @@ class Chain:
             f"no endpoint of chain {self.chain_id} answers {method}: {'; '.join(self.bad.values())}"
         )
 
+    def read_all(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Return the answers of one healthy endpoint to several reads, in one request. Raises Retryable."""
+        for endpoint in list(self.healthy()):
+            try:
+                return endpoint.batch(calls)
+            except (Retryable, Fault) as error:
+                self.bad[endpoint.name] = f"does not answer ({error})"
+        self._checked = float("-inf")
+        raise Retryable(
+            f"no endpoint of chain {self.chain_id} answers {calls[0][0]}: {'; '.join(self.bad.values())}"
+        )
+
+    def close(self) -> None:
+        """Close the connections to the endpoints."""
+        for endpoint in self.endpoints:
+            endpoint.close()
+
     def agreed(self, what: str, method: str, *params: Any) -> Any:
         """Return the value (`maxxit.evm.facts`) that more than half of the configured endpoints agree on."""
         return self.agreed_all([(what, method, params)])[0]

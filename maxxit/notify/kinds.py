@@ -40,6 +40,7 @@ KINDS = {
         "A position with leverage comes near its liquidation, or is liquidated",
         ("liquidation.near", "position.liquidated"),
     ),
+    "addresses": Kind("Money moves at an address that is watched for you", ("address.transfer",)),
     "confirmations": Kind("An entry waits for your confirmation", ("order.awaiting_confirmation",)),
     "digest_pnl": Kind("Digest each morning: your trades of the day before", ("digest.pnl",), opt_in=True),
     "digest_blocked": Kind(

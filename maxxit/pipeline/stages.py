@@ -103,7 +103,7 @@ ALERTS = (
     "billing.failed", "billing.uncollected", "account.money_left", "account.unknown_agent",
     "liquidation.not_adopted", "liquidation.near", "position.liquidated", "gmx.not_decoded",
     "check.failing", "check.recovered",
-    "account.loss_near_limit", "author.unread", "safe.unverified", "llm.budget_nearly_spent",
+    "account.loss_near_limit", "author.unread", "safe.unverified", "llm.budget_nearly_spent", "address.transfer",
 )  # fmt: skip
 """Events that notify staff at once."""
 
@@ -168,6 +168,7 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "positions.tasks.roll_up_pnl": {"queue": "default"},
     "positions.tasks.tell_stop_moves": {"queue": "default"},
     "trading.tasks.bill": {"queue": "default"},
+    "trading.tasks.watch_transfers": {"queue": "default"},
     "positions.*": {"queue": "monitor"},
     "trading.*": {"queue": "execute"},
 }

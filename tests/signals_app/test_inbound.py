@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from maxxit.access import attempts
 from maxxit.core import signing
@@ -228,39 +226,6 @@ def test_what_arrives_is_stored_without_asking_any_other_source(
     assert inbound.accounts(["partner", "other"]) == {"partner": {"alpha"}}
     assert (tasks.ingest_arrived(), tasks.ingest_arrived()) == (1, 0)
     assert CtPost.objects.get().text == "buy $BTC"
-
-
-def test_what_was_stored_long_ago_is_read_neither_for_the_accounts_nor_for_their_items(
-    sender: Partner, time: RecordedClock
-) -> None:
-    for number in range(30):
-        sender.posts(id=str(number), account="alpha", text=f"buy $BTC at {number}")
-    land(sender)
-    inbound.waiting("partner", "alpha")
-    sender.posts(id="last", account="alpha", text="sell $BTC")
-    time.move(days=30)
-    with CaptureQueriesContext(connection) as asked:
-        assert inbound.accounts(["partner"]) == {"partner": {"alpha"}}
-        assert [post.text for post in inbound.waiting("partner", "alpha")] == ["sell $BTC"]
-    for query in asked.captured_queries:
-        assert rows_read(query["sql"], "inbound_posts") <= 2
-
-
-def rows_read(sql: str, table: str) -> int:
-    """Return how many rows of a table a statement reads, by indexes alone: the table of a test is too small for one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
-        found = cursor.fetchone()[0]
-        cursor.execute("SET LOCAL enable_seqscan = on")
-    [whole] = json.loads(found) if isinstance(found, str) else found
-
-    def count(node: dict[str, Any]) -> float:
-        own = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-        read = own * node["Actual Loops"] if node.get("Relation Name") == table else 0
-        return read + sum(map(count, node.get("Plans", ())))
-
-    return int(count(whole["Plan"]))
 
 
 def test_a_pass_over_what_costs_nothing_never_wakes_one_that_costs(woken: set[str]) -> None:

@@ -58,7 +58,8 @@ def test_every_model_of_the_pipeline_has_an_admin() -> None:
         # Django's admin cannot show a model with a composite key
         if model not in admin.site._registry and len(model._meta.pk_fields) == 1
     }
-    unseen = {f"trading.{name}" for name in ("ChainAttempt", "ChainScan", "Signer")} | {"market.QuoteMove"}
+    chain = ("ChainAttempt", "ChainScan", "Signer", "TransferScan", "WatchedAddress")
+    unseen = {f"trading.{name}" for name in chain} | {"market.QuoteMove"}
     unseen |= {"console.BrowserSession", "console.UserSettings", "events.EventSeal"}
     assert missing - unseen == set()
 

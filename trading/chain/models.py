@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import models
 
 from trading.chain import states
@@ -173,6 +174,45 @@ class SafePlan(models.Model):
 
     def __str__(self) -> str:
         return f"{self.safe} on chain {self.chain_id}"
+
+
+class WatchedAddress(models.Model):
+    """An address whose transfers are reported. Whose key it is does not matter: nothing here signs."""
+
+    chain_id = models.PositiveBigIntegerField()
+    address = models.CharField(max_length=42)
+    label = models.CharField(max_length=60, blank=True, default="")
+    min_usd = models.DecimalField(
+        max_digits=20, decimal_places=2, default=0, help_text="smaller transfers are not reported"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, help_text="who is notified beside staff"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "watched_addresses"
+        verbose_name_plural = "watched addresses"
+        ordering = ("chain_id", "address")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["chain_id", "address"], name="watched_once_per_chain")
+        ]
+
+    def __str__(self) -> str:
+        return self.label or self.address
+
+
+class TransferScan(models.Model):
+    """How far a chain was read for the transfers of its watched addresses."""
+
+    chain_id = models.PositiveBigIntegerField(primary_key=True)
+    scanned_to = models.PositiveBigIntegerField(help_text="the newest final block that was read")
+
+    class Meta:
+        db_table = "transfer_scans"
+
+    def __str__(self) -> str:
+        return f"chain {self.chain_id} up to block {self.scanned_to}"
 
 
 class ChainScan(models.Model):
