@@ -123,6 +123,7 @@ TITLES = {
     "position.closed": "Trade closed",
     "position.stop_moved": "Trailing stop moved",
     "safe.unverified": "Safe not verified",
+    "safe.check_failed": "Safe or executor not checked",
     "account.loss_near_limit": "Loss limit nearly reached",
     "author.unread": "Author cannot be read",
     "llm.budget_nearly_spent": "Model budget nearly spent",

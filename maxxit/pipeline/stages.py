@@ -103,7 +103,8 @@ ALERTS = (
     "billing.failed", "billing.uncollected", "account.money_left", "account.unknown_agent",
     "liquidation.not_adopted", "liquidation.near", "position.liquidated", "gmx.not_decoded",
     "check.failing", "check.recovered",
-    "account.loss_near_limit", "author.unread", "safe.unverified", "llm.budget_nearly_spent", "address.transfer",
+    "account.loss_near_limit", "author.unread", "safe.unverified", "safe.check_failed", "llm.budget_nearly_spent",
+    "address.transfer",
 )  # fmt: skip
 """Events that notify staff at once."""
 

@@ -21,10 +21,10 @@ def in_parallel(jobs: Mapping[K, Callable[[], T]]) -> dict[K, T | Exception]:
     Each call has threads of its own. A database connection that a job opens ends with it.
     """
     if len(jobs) < 2:
-        return {key: _result(job) for key, job in jobs.items()}
+        return {key: result_of(job) for key, job in jobs.items()}
     pool = ThreadPoolExecutor(min(AT_ONCE, len(jobs)), "venue")
     try:
-        futures = {key: threads.submit(pool, partial(_result, job)) for key, job in jobs.items()}
+        futures = {key: threads.submit(pool, partial(result_of, job)) for key, job in jobs.items()}
         return {key: future.result() for key, future in futures.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -42,7 +42,7 @@ def with_helpers(jobs: Mapping[K, Callable[[], T]], helpers: threads.Pool) -> di
         try:
             while waiting:
                 key, job = waiting.popleft()
-                results[key] = _result(job)
+                results[key] = result_of(job)
         except IndexError:  # another thread took the last
             return
         except BaseException:
@@ -57,7 +57,8 @@ def with_helpers(jobs: Mapping[K, Callable[[], T]], helpers: threads.Pool) -> di
     return {key: results[key] for key in jobs}
 
 
-def _result(job: Callable[[], T]) -> T | Exception:
+def result_of(job: Callable[[], T]) -> T | Exception:
+    """Return what a job returned or raised. What ends the whole pass is raised."""
     try:
         return job()
     except Exception as error:

@@ -138,8 +138,9 @@ def test_what_changes_later_stops_entries_and_staff_and_owner_are_told(
     assert trader.problem() == ""
 
 
+@pytest.mark.parametrize(("error", "told"), [(Retryable("no answer"), 0), (ValueError("no number"), 1)])
 def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
-    trader: SafeTrader, deployment: Any, monkeypatch: pytest.MonkeyPatch
+    trader: SafeTrader, deployment: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, told: int
 ) -> None:
     away = "0x" + "1" * 40
     broken = make.deployment(
@@ -149,7 +150,7 @@ def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
 
     def read(chain: Any, safe: str) -> Any:
         if safe == away:
-            raise Retryable("no answer")
+            raise error
         return real(chain, safe)
 
     monkeypatch.setattr(safe_contract, "read", read)
@@ -160,6 +161,34 @@ def test_a_safe_that_cannot_be_read_keeps_no_other_from_its_check(
     thin_out(trader)
     safes.recheck_all()
     assert list(plan_of(trader).stops.values()) == [entry_stops.SHALLOW]
+    safes.recheck_all()
+    assert Event.objects.filter(name="safe.check_failed", data__safe=away).count() == told
+    assert "safe.check_failed" in settings.ALERTS
+
+
+def test_a_chain_that_does_not_answer_is_asked_once_whatever_safes_are_rechecked(
+    trader: SafeTrader, deployment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for digit in "345":
+        safe = "0x" + digit * 40
+        made = make.deployment(
+            make.agent(venue="safe"), account=safe, safe_wallet=safe, verified_at=clock.now(), funded=False
+        )
+        SafePlan.objects.create(
+            chain_id=31337, safe=safe, module=trader.world.module, created_at=made.created_at,
+            verified_at=made.created_at, **verify.as_plan(trader.world.policy(), trader.world.rules()),
+        )  # fmt: skip
+    asked: list[str] = []
+
+    def silent(*question: Any) -> Any:
+        asked.append(str(question[-1:]))
+        raise Retryable("no endpoint is healthy")
+
+    at: Any = venue("safe")
+    monkeypatch.setattr(safe_contract, "read", silent)
+    monkeypatch.setattr(at.chain, "head", silent)
+    safes.recheck_all()
+    assert len(asked) == 2, "one Safe, then whether the chain answers at all"
 
 
 def test_after_an_upgrade_the_plan_in_force_is_compared_on_its_own_module(

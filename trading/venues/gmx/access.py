@@ -1,6 +1,8 @@
 """The Safes that trade perpetual futures on one chain: GMX's contracts, the module, our keys, the plans in force."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
@@ -35,6 +37,18 @@ SELECTORS = frozenset(
 """Functions of the module that an executor's key calls."""
 ORDERS_OF_AN_ENTRY = 3
 """The entry, its stop and its target: the executor pays an execution fee for each."""
+SWAPS = 1
+"""That an order's execution fee pays for: a decrease whose profit is swapped to the collateral."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """For how long a Safe whose events could not be read is not read again by this process."""
+
+    failures: int
+    """In a row."""
+    until: datetime
+    why: str
 
 
 class GmxAccess(SafeAccess):
@@ -50,6 +64,11 @@ class GmxAccess(SafeAccess):
     maintenance: Decimal
     """Fraction of a position's size."""
     claim_from_usd: Decimal
+
+    @cached_property
+    def scan_pauses(self) -> dict[str, Pause]:
+        """Safe -> its pause; see `trading.venues.gmx.scan`."""
+        return {}
 
     @cached_property
     def gmx(self) -> chains.GmxContracts:
@@ -114,8 +133,16 @@ class GmxAccess(SafeAccess):
     def entry_cost(self) -> int:
         """Return the wei that an executor must hold to send an entry with stop and target at the present fees."""
         price, _ = outbox.first_fees(self.chain.head(), self.sending)
-        fee = min(execution_fee(price, p.CALLBACK_GAS, 1, self.fee_headroom_bps), self.max_execution_fee)
+        fee = self.execution_fee(price, self.max_execution_fee)
         return self.sending.gas_limit * price + ORDERS_OF_AN_ENTRY * fee
+
+    def execution_fee(self, gas_price: int, limit: int) -> int:
+        """Return the execution fee of each order in wei, with headroom, at most `limit`. `gas_price`: wei per gas."""
+        return min(execution_fee(gas_price, p.CALLBACK_GAS, SWAPS, self.fee_headroom_bps), limit)
+
+    def least_execution_fee(self, gas_price: int) -> int:
+        """Return the wei below which GMX refuses an order. `gas_price`: wei per gas."""
+        return execution_fee(gas_price, p.CALLBACK_GAS, SWAPS)
 
     def allowed_now(self, safe: str) -> Allowed:
         """Read what a Safe allows now. Raises Fault where there is no Safe, Retryable."""

@@ -4,15 +4,15 @@ A cancellation is an intent of its own, followed by each look until it is final.
 the entries of the Safe, which alerts staff and its owner.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from maxxit.core import clock
-from maxxit.core.errors import Rejected, Retryable, Unknown
+from maxxit.core.errors import MaxxitError, Rejected, Retryable, Unknown
 from maxxit.core.terms import Purpose
 from maxxit.evm.rpc import Fault
 from trading import ledger
@@ -27,6 +27,7 @@ from trading.venues.gmx.contract import module as p
 from trading.venues.gmx.endings import ending_of
 from trading.venues.gmx.orders import LEG_KEYS, Ended, hex_key
 from trading.venues.safe import entry_stops
+from trading.venues.safe.verify import plan_in_force
 
 log = structlog.get_logger(__name__)
 
@@ -41,63 +42,78 @@ AGAIN_AFTER = timedelta(seconds=30)
 CANCEL_SECONDS = 600
 """Until when a cancellation may be signed."""
 TIDY_FOR = timedelta(minutes=15)
-"""For how long the exits of a cancelled entry are cancelled before it is reported."""
+"""From then on an order that is still at GMX stops the Safe's entries, and a cancelled entry is reported."""
 
 
 def tidy(
     at: GmxAccess, send: Send, tx: ChainTransaction, args: Mapping[str, Any], ended: Ended | None, fee: Decimal
 ) -> None:  # fmt: skip
-    """Cancel what expired and what a cancelled entry left at GMX, and book its fee. Never raises for the chain."""
+    """Cancel what expired and what a cancelled entry left at GMX, and book its fee. Never raises a MaxxitError."""
     try:
         if ended is None:
-            if _has_expired(at, tx):
-                cancel(at, send, tx, orders.key_of(tx))
+            if expired_at := _expired_at(at, tx):
+                _cancel_all(at, send, tx, [orders.key_of(tx)], since=expired_at)
         elif ended.reason:
             log.warning("gmx_order_cancelled", transaction=tx.pk, why=ended.detail)
+            _cancel_all(at, send, tx, _exit_keys(args), since=ended.at)
             _book_fee(tx, fee)
             _note_cancelled(at, tx)
-            for key in _exit_keys(args):
-                cancel(at, send, tx, key)
-    except (Retryable, Unknown, Rejected) as error:  # the next look tries again
-        log.warning("order_not_cancelled", transaction=tx.pk, error=str(error))
+    except MaxxitError as error:  # the next look tries again
+        log.warning("order_not_tidied", transaction=tx.pk, error=str(error))
 
 
 def leaves_exits(at: GmxAccess, tx: ChainTransaction, args: Mapping[str, Any], ended: Ended) -> bool:
     """Return whether a cancelled entry still has a stop or a target at GMX: it is reported once it has none.
 
-    After TIDY_FOR it is reported all the same, and the Safe's entries stop.
+    After TIDY_FOR it is reported all the same.
     """
-    left = [key for key in _exit_keys(args) if ending_of(at, tx, key) is None]
-    if not left or ended.at is None or clock.now() < ended.at + TIDY_FOR:
-        return bool(left)
-    _stop(at, tx.terms["safe"], left[0])
-    return False
+    if ended.at is not None and clock.now() >= ended.at + TIDY_FOR:
+        return False
+    return any(ending_of(at, tx, key) is None for key in _exit_keys(args))
 
 
 def release(at: GmxAccess, send: Send, tx: ChainTransaction) -> list[Exception]:
-    """Cancel all that an entry has at GMX; return why some of it was not cancelled."""
-    args, problems = orders.requested(tx), list[Exception]()
-    for name in ("order_key", *LEG_KEYS.values()):
+    """Cancel all that an entry has at GMX; return why some of it was not cancelled (Retryable, Unknown)."""
+    return [
+        problem
+        if isinstance(problem, Retryable | Unknown)
+        else Retryable(f"the exits of {tx.idempotency_key} were not cancelled: {problem}")
+        for problem in _cancel_all(at, send, tx, orders.keys_of(tx))
+    ]
+
+
+def _cancel_all(
+    at: GmxAccess, send: Send, tx: ChainTransaction, keys: Iterable[str], since: datetime | None = None
+) -> list[MaxxitError]:
+    """Cancel these orders that a transaction created; return why some were not. One that fails stops no other."""
+    problems = []
+    for key in keys:
         try:
-            if key := hex_key(args.get(name, b"")):
-                cancel(at, send, tx, key)
-        except (Retryable, Unknown) as error:  # the others are cancelled before it is raised
+            cancel(at, send, tx, key, since)
+        except MaxxitError as error:  # the next look tries again
+            log.warning("order_not_cancelled", transaction=tx.pk, key=key, error=str(error))
             problems.append(error)
-        except Rejected as error:
-            problems.append(Retryable(f"the exits of {tx.idempotency_key} were not cancelled: {error}"))
     return problems
 
 
-def cancel(at: GmxAccess, send: Send, tx: ChainTransaction, key: str) -> None:
+def cancel(at: GmxAccess, send: Send, tx: ChainTransaction, key: str, since: datetime | None = None) -> None:
     """Have the module cancel an order of GMX, unless it has ended: one transaction, followed by each call.
 
     A transaction that reverts is replaced by another one, a few times; then the Safe's entries stop and staff is
-    alerted. One that never reached the contract is replaced without limit, after AGAIN_AFTER. Raises Rejected,
-    Retryable or Unknown.
+    alerted. One that never reached the contract is replaced without limit, after AGAIN_AFTER; entries stop after
+    TIDY_FOR. Raises Rejected, Retryable, Unknown, or Misconfigured without a key.
+
+    Args:
+        since: when it had to be cancelled; None: when the first try that never reached the contract was planned.
     """
     if ending_of(at, tx, key) is not None:
         return
     made = ChainTransaction.objects.filter(chain_id=tx.chain_id, terms__cancels=key)
+    if since is None:
+        without_effect = made.filter(state__in=WITHOUT_EFFECT).order_by("pk")
+        since = without_effect.values_list("created_at", flat=True).first()
+    if since is not None and clock.now() >= since + TIDY_FOR:
+        _stop(tx, key)
     latest = made.order_by("-pk").first()
     if latest is not None and latest.state in WITHOUT_EFFECT:
         if clock.now() < latest.updated_at + AGAIN_AFTER:
@@ -108,7 +124,7 @@ def cancel(at: GmxAccess, send: Send, tx: ChainTransaction, key: str) -> None:
         latest = None
     elif latest is not None and latest.state == TxState.REVERTED:
         if made.filter(state=TxState.REVERTED).count() >= CANCEL_TRIES:
-            _stop(at, tx.terms["safe"], key)
+            _stop(tx, key)
             return
         latest = None
     if latest is None:
@@ -121,7 +137,12 @@ def cancel(at: GmxAccess, send: Send, tx: ChainTransaction, key: str) -> None:
 def _plan(at: GmxAccess, tx: ChainTransaction, key: str, number: int) -> ChainTransaction | None:
     """Store the intent of a cancellation; None where GMX would refuse it now."""
     safe, data = tx.terms["safe"], p.cancel_data(tx.terms["safe"], bytes.fromhex(key[2:]))
-    signer = at.signer_for(at.allowed_now(safe))
+    now = at.allowed_now(safe)
+    try:
+        signer = at.signer_for(now)
+    except Rejected:
+        _stop(tx, key)  # only the owners can name our key again
+        raise
     try:
         at.chain.call(at.module, data, sender=signer.address, block="pending")
     except Fault as fault:  # it has ended meanwhile, or is too young
@@ -139,12 +160,14 @@ def _exit_keys(args: Mapping[str, Any]) -> list[str]:
     return [key for name in LEG_KEYS.values() if (key := hex_key(args.get(name, b"")))]
 
 
-def _has_expired(at: GmxAccess, tx: ChainTransaction) -> bool:
-    """Return whether no keeper executes a market order any more, by the clock of the chain."""
+def _expired_at(at: GmxAccess, tx: ChainTransaction) -> datetime | None:
+    """Return since when no keeper executes a market order any more, by the clock of the chain; None while one may."""
     made = orders.created_at(tx)
-    head = at.chain.head()
-    now = at.chain.block(head.number).timestamp
-    return made is not None and now > made.timestamp() + p.REQUEST_SECONDS
+    if made is None:
+        return None
+    expired = made + timedelta(seconds=p.REQUEST_SECONDS)
+    now = at.chain.block(at.chain.head().number).timestamp
+    return expired if now > expired.timestamp() else None
 
 
 def _book_fee(tx: ChainTransaction, fee: Decimal) -> None:
@@ -178,7 +201,7 @@ def _note_cancelled(at: GmxAccess, tx: ChainTransaction) -> None:
         )
 
 
-def _stop(at: GmxAccess, safe: str, key: str) -> None:
+def _stop(tx: ChainTransaction, key: str) -> None:
     """Stop the entries of a Safe whose order cannot be cancelled, which alerts staff and its owner once."""
-    if (plan := at.plan_of(safe)) is not None:
+    if (plan := plan_in_force(tx.chain_id, tx.terms["safe"])) is not None:
         entry_stops.stop(plan, entry_stops.EVERYTHING, entry_stops.REVERTS, order=key)

@@ -7,7 +7,7 @@ profit shares that the module paid without a fill, and tokens other than USDC th
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ import structlog
 from django.db import transaction
 
 from agents.models import Deployment
+from maxxit.core import clock
 from maxxit.core.errors import MaxxitError, Retryable
 from maxxit.core.money import USDC
 from maxxit.events.record import record
@@ -23,11 +24,11 @@ from trading import ledger
 from trading.chain.outbox import COIN_DECIMALS
 from trading.ledger import Move
 from trading.models import JournalKind
-from trading.passes import ends_the_pass
+from trading.passes import ends_the_pass, policy
 from trading.perps import funding
 from trading.perps.funding import Funding
 from trading.venues.gmx import books
-from trading.venues.gmx.access import GmxAccess
+from trading.venues.gmx.access import GmxAccess, Pause
 from trading.venues.gmx.books import Account, Cause
 from trading.venues.gmx.contract import module as p
 from trading.venues.gmx.events import (
@@ -77,27 +78,54 @@ def scanned_to(chain_id: int, safe: str, *, lock: bool = False) -> int | None:
 def read_new(at: GmxAccess, safes: Collection[str]) -> dict[str, Exception]:
     """Read, keep and book what happened with these Safes up to the newest final block.
 
+    A Safe that failed is read again at once, then after each of `backoff_seconds` of config/passes.yaml.
+
     Returns:
         Safe -> why it was not read or booked; it stops no other.
     """
     rows = GmxScan.objects.filter(chain_id=at.stanza.chain_id, safe__in=sorted(safes))
     groups: defaultdict[int, list[str]] = defaultdict(list)
-    for safe, scanned_to in rows.values_list("safe", "scanned_to"):
-        groups[scanned_to].append(safe)
-    if not groups:
-        return {}
     problems: dict[str, Exception] = {}
+    for safe, scanned_to in rows.values_list("safe", "scanned_to"):
+        pause = at.scan_pauses.get(safe)
+        if pause is not None and clock.now() < pause.until:
+            problems[safe] = Retryable(f"{safe} is read again at {pause.until:%H:%M:%S} UTC: {pause.why}")
+        else:
+            groups[scanned_to].append(safe)
+    if not groups:
+        return problems
     try:
         block = at.final_block()
     except MaxxitError as error:
-        return {safe: error for group in groups.values() for safe in group}
+        return problems | {safe: error for group in groups.values() for safe in group}
     for scanned_to, group in groups.items():
         if scanned_to < block:
-            try:
-                problems |= _read(at, sorted(group), scanned_to, block)
-            except MaxxitError as error:
-                problems |= dict.fromkeys(group, error)
+            failed = _read_group(at, sorted(group), scanned_to, block)
+            _pause_failed(at, group, failed)
+            problems |= failed
     return problems
+
+
+def _read_group(at: GmxAccess, safes: Sequence[str], scanned_to: int, block: int) -> dict[str, Exception]:
+    """Do what `_read` does; where it raises, return the error for each Safe."""
+    try:
+        return _read(at, safes, scanned_to, block)
+    except Exception as error:
+        if ends_the_pass(error):
+            raise
+        if not isinstance(error, MaxxitError):
+            log.exception("gmx_not_read", safes=safes, error=str(error))
+        return dict.fromkeys(safes, error)
+
+
+def _pause_failed(at: GmxAccess, safes: Sequence[str], failed: Mapping[str, Exception]) -> None:
+    """Let the Safes that failed again wait before they are read the next time, and forget those that were read."""
+    for safe in safes:
+        before = at.scan_pauses.pop(safe, None)
+        if safe in failed:
+            failures = before.failures + 1 if before else 1
+            delay = policy().reconcile.retry_delay(failures - 1) if failures > 1 else timedelta(0)
+            at.scan_pauses[safe] = Pause(failures, clock.now() + delay, str(failed[safe]))
 
 
 def _read(at: GmxAccess, safes: Sequence[str], scanned_to: int, block: int) -> dict[str, Exception]:

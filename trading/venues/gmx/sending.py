@@ -14,12 +14,13 @@ from trading.chain.models import ChainTransaction, SafePlan
 from trading.chain.outbox import Call
 from trading.chain.signer import Signer
 from trading.chain.states import IN_FLIGHT, TxState
+from trading.passes import ends_the_pass
 from trading.reasons import Reason
 from trading.venues.gmx import accounts, orders, scan, verify
 from trading.venues.gmx.access import GmxAccess
 from trading.venues.gmx.contract import module as p
 from trading.venues.gmx.orders import PerpTrade
-from trading.venues.gmx.units import USD_PER_USDC_UNIT, execution_fee
+from trading.venues.gmx.units import USD_PER_USDC_UNIT
 from trading.venues.gmx.verify import Allowed
 from trading.venues.safe import entry_stops
 
@@ -44,8 +45,13 @@ def follow_sent(
     for tx in sent:
         try:
             advance(tx)
-        except MaxxitError as error:  # the next look tries again
-            log.warning("transaction_not_followed", transaction=tx.pk, error=str(error))
+        except Exception as error:  # the next look tries again
+            if ends_the_pass(error):
+                raise
+            foreseen = isinstance(error, MaxxitError)
+            log.warning(
+                "transaction_not_followed", transaction=tx.pk, error=str(error), exc_info=not foreseen
+            )
 
 
 def call_of(at: GmxAccess, tx: ChainTransaction) -> tuple[Call, Signer]:
@@ -99,13 +105,13 @@ def _fee(at: GmxAccess, now: Allowed) -> int:
     """
     price, _ = outbox.first_fees(at.chain.head(), at.sending)
     limit = min(now.policy.max_execution_fee, at.max_execution_fee)
-    least = execution_fee(price, p.CALLBACK_GAS, swaps=1)
+    least = at.least_execution_fee(price)
     if least > limit:
         raise Rejected(
             f"GMX wants an execution fee of {least} wei for an order, the limit is {limit}",
             code=Reason.EXECUTION_FEE,
         )
-    return min(execution_fee(price, p.CALLBACK_GAS, 1, at.fee_headroom_bps), limit)
+    return at.execution_fee(price, limit)
 
 
 def _feed_price(at: GmxAccess, trade: PerpTrade) -> int:

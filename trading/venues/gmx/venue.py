@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from agents.models import Deployment
-from maxxit.core.errors import Misconfigured, Rejected, Retryable, Unknown
+from maxxit.core.errors import MaxxitError, Misconfigured, Rejected
 from maxxit.core.money import ZERO
 from maxxit.core.terms import OrderSide, Purpose
 from maxxit.evm.rpc import Fault
@@ -37,7 +37,7 @@ from trading.venues.gmx.endings import FORCED
 from trading.venues.gmx.models import GmxTransaction
 from trading.venues.gmx.orders import LEG_KEYS, PerpTrade, hex_key
 from trading.venues.gmx.policies import PERPS
-from trading.venues.parallel import with_helpers
+from trading.venues.parallel import result_of, with_helpers
 from trading.venues.safe import entry_stops
 from trading.venues.safe import venue as safe_venue
 from trading.venues.safe.access import SafeAccess
@@ -161,8 +161,9 @@ class GmxVenue(GmxAccess, SafeVenue):
             if isinstance(outcome, Exception):
                 found[ref] = outcome
             elif outcome:
-                found[ref] = self._status(ref, tx, problems.get(tx.terms["safe"]))
-        return found | {FORCED + key: endings.forced_report(self, key) for key in keys}
+                found[ref] = result_of(partial(self._status, ref, tx, problems.get(tx.terms["safe"])))
+        forced = {FORCED + key: result_of(partial(endings.forced_report, self, key)) for key in keys}
+        return found | forced
 
     def _read_new(self, safes: Collection[str]) -> dict[str, Exception]:
         """Read what GMX did with the Safes, then follow our cancellations; return Safe -> why it was not read."""
@@ -211,7 +212,7 @@ class GmxVenue(GmxAccess, SafeVenue):
             return
         try:
             cancellations.cancel(self, self.send, tx, key)
-        except (Retryable, Unknown, Rejected) as error:
+        except MaxxitError as error:
             log.warning("order_not_cancelled", transaction=tx.pk, error=str(error))
 
     def _call_of(self, tx: ChainTransaction) -> tuple[Call, Signer]:
@@ -227,17 +228,18 @@ class GmxVenue(GmxAccess, SafeVenue):
             {tx.terms["safe"] for tx in entries.values() if tx is not None and tx.state == TxState.FINAL}
         )
         unread = {ref: problems.get(tx.terms["safe"]) for ref, tx in entries.items() if tx is not None}
-        return {ref: unread.get(ref) or endings.legs_of(self, ref, tx) for ref, tx in entries.items()}
+        return {
+            ref: unread.get(ref) or result_of(partial(endings.legs_of, self, ref, tx))
+            for ref, tx in entries.items()
+        }
 
     def release(self, refs: Sequence[str]) -> None:
         """Cancel the exits of entries, and entries that no keeper executes any more. Raises Retryable or Unknown."""
-        entries = [outbox.find_intent(ref) for ref in refs]
-        problems = [
-            problem
-            for tx in entries
-            if tx is not None and tx.state == TxState.FINAL
-            for problem in cancellations.release(self, self.send, tx)
-        ]
+        problems: list[Exception] = []
+        for tx in [outbox.find_intent(ref) for ref in refs]:
+            if tx is not None and tx.state == TxState.FINAL:
+                found = result_of(partial(cancellations.release, self, self.send, tx))
+                problems += [found] if isinstance(found, Exception) else found
         for problem in problems:
             raise problem
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from maxxit.core.errors import Misconfigured
+from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.money import USDC
 from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain
@@ -102,6 +102,14 @@ class SafeAccess:
     def final_block(self) -> int:
         """Return the newest block that counts as final."""
         return max(self.chain.head().number - self.sending.finality_depth + 1, 0)
+
+    def silence(self) -> str:
+        """Ask the chain for its newest block; return why it does not answer, empty where it does."""
+        try:
+            self.final_block()
+        except MaxxitError as error:
+            return str(error)
+        return ""
 
     def balances_at(self, safe: str, block: int) -> dict[str, Decimal]:
         """Return USDC and every listed token in the Safe at the end of `block`, in whole units."""

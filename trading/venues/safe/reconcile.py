@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Model, Q
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -32,6 +33,7 @@ from trading.chain.outbox import COIN_DECIMALS
 from trading.chain.states import IN_FLIGHT, TxState
 from trading.ledger import Move
 from trading.models import JournalKind
+from trading.venues.parallel import result_of
 from trading.venues.safe.access import SafeAccess
 from trading.venues.safe.units import whole
 from trading.wiring import venue
@@ -40,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 TRANSFER = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
 BALANCE_LOW = "executor.balance_low"
+FAILED = "safe.check_failed"
 
 
 @dataclass
@@ -103,22 +106,58 @@ def gas_balances() -> list[GasBalance]:
     for name in sorted(
         set(Deployment.objects.exclude(safe_wallet="").values_list("agent__venue", flat=True))
     ):
-        try:
-            if (at := venue(name).safe_access()) is not None:
-                _signers_of(at)
-                of_chains.setdefault(at.stanza.chain_id, []).append(at)
-        except MaxxitError as error:
-            log.error("executors_not_compared", venue=name, error=str(error))
-            results.append(GasBalance("", 0, "", problem=f"venue {name}: {error}"))
+        at = result_of(partial(_access_with_signers, name))
+        if isinstance(at, Exception):
+            log.error("executors_not_compared", venue=name, error=str(at), exc_info=_exc_info(at))
+            results.append(GasBalance("", 0, "", problem=f"venue {name}: {_problem(at)}"))
+        elif at is not None:
+            of_chains.setdefault(at.stanza.chain_id, []).append(at)
     for venues in of_chains.values():  # spot and perpetual futures share the executors
         at = venues[0]
         for signer in _signers_of(at):
-            try:
-                results.append(gas_balance(at, signer, needed=max(one.entry_cost() for one in venues)))
-            except MaxxitError as error:
-                log.warning("executor_not_compared", executor=signer.address, error=str(error))
-                results.append(GasBalance(signer.address, 0, at.sending.coin, problem=str(error)))
+            result = result_of(partial(_compare_executor, at, signer, venues))
+            if isinstance(result, Exception):
+                note_check_failure(signer, "executor_not_compared", result, executor=signer.address)
+                result = GasBalance(signer.address, 0, at.sending.coin, problem=_problem(result))
+            results.append(result)
     return results
+
+
+def _access_with_signers(name: str) -> SafeAccess | None:
+    """Return access to the Safes of a venue whose executors are known; None where it trades from none."""
+    if (at := venue(name).safe_access()) is not None:
+        _signers_of(at)
+    return at
+
+
+def _compare_executor(at: SafeAccess, signer: Signer, venues: Sequence[SafeAccess]) -> GasBalance:
+    """Compare an executor that has to pay for entries at each of these venues."""
+    return gas_balance(at, signer, needed=max(one.entry_cost() for one in venues))
+
+
+def note_check_failure(row: Model, what: str, error: Exception, **facts: str) -> None:
+    """Log that a Safe or an executor was not checked. An error that nobody foresaw alerts staff, once a day.
+
+    Args:
+        row: what was not checked.
+        what: name of the log line.
+    """
+    log.warning(what, error=str(error), exc_info=_exc_info(error), **facts)
+    since = clock.now() - timedelta(days=1)
+    if isinstance(error, MaxxitError) or Event.objects.filter(
+        name=FAILED, subject=subject(row), at__gt=since
+    ).exists():  # fmt: skip
+        return
+    record(FAILED, row, what=what, error=_problem(error)[:300], **facts)
+
+
+def _exc_info(error: Exception) -> Exception | None:
+    """Return what the log shows of an error besides its text: the traceback of one that nobody foresaw."""
+    return None if isinstance(error, MaxxitError) else error
+
+
+def _problem(error: Exception) -> str:
+    return str(error) if isinstance(error, MaxxitError) else f"{type(error).__name__}: {error}"
 
 
 def _signers_of(at: SafeAccess) -> list[Signer]:
@@ -202,31 +241,24 @@ def reconcile_all() -> list[Reconciled]:
 
 def _reconcile_venue(name: str, safes: Sequence[str]) -> Iterator[Reconciled]:
     """Reconcile the Safes of one venue. Where its chain does not answer, the rest is not asked one by one."""
-    try:
-        at = venue(name).safe_access()
-    except MaxxitError as error:
-        log.error("venue_not_opened", venue=name, error=str(error))
-        yield from (Reconciled(safe, 0, problem=str(error)) for safe in safes)
+    at = result_of(lambda: venue(name).safe_access())
+    if isinstance(at, Exception):
+        log.error("venue_not_opened", venue=name, error=str(at), exc_info=_exc_info(at))
+        yield from (Reconciled(safe, 0, problem=_problem(at)) for safe in safes)
         return
     if at is None:
         return
     silent = ""
     for safe in safes:
-        try:
-            result = reconcile(at, safe) if not silent else Reconciled(safe, 0, problem=silent)
-        except MaxxitError as error:
-            log.warning("safe_not_compared", venue=name, safe=safe, error=str(error))
-            result, silent = Reconciled(safe, 0, problem=str(error)), _silence_of(at)
+        if silent:
+            yield Reconciled(safe, 0, problem=silent)
+            continue
+        result = result_of(partial(reconcile, at, safe))
+        if isinstance(result, Exception):
+            deployment = Deployment.objects.filter(safe_wallet=safe, agent__venue=name).latest("pk")
+            note_check_failure(deployment, "safe_not_compared", result, venue=name, safe=safe)
+            result, silent = Reconciled(safe, 0, problem=_problem(result)), at.silence()
         yield result
-
-
-def _silence_of(at: SafeAccess) -> str:
-    """Return why the chain cannot be read; empty where it can."""
-    try:
-        at.final_block()
-    except MaxxitError as error:
-        return str(error)
-    return ""
 
 
 def reconcile(at: SafeAccess, safe: str) -> Reconciled:

@@ -5,6 +5,7 @@ returns. Results are read from the chain.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -12,11 +13,12 @@ from django.db import transaction
 
 from agents.models import Deployment
 from maxxit.core import clock
-from maxxit.core.errors import MaxxitError, Rejected
+from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.evm.rpc import Fault
 from trading.chain.models import SafePlan
 from trading.reasons import Reason
+from trading.venues.parallel import result_of
 from trading.venues.safe import entry_stops, reconcile, safe_contract, verify
 from trading.venues.safe.access import SafeAccess
 from trading.wiring import venue
@@ -134,18 +136,28 @@ def _stop_shallow(at: SafeAccess, plan: SafePlan, shallow: Mapping[str, int | No
 def recheck_all() -> None:
     """Recheck every verified Safe: put signed proposals into force, stop entries where the Safe or a pool changed.
 
-    A Safe that cannot be read does not keep the others from being checked.
+    A Safe that cannot be checked stops no other. A chain that does not answer is not asked for each of its Safes.
     """
     measured: dict[Any, Any] = {}
-    for deployment in Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").order_by("pk"):
-        try:
-            _recheck(deployment, measured)
-        except MaxxitError as error:
-            log.warning("safe_not_rechecked", deployment=deployment.pk, error=str(error))
+    silent = set[int]()
+    verified = Deployment.objects.exclude(verified_at=None).exclude(safe_wallet="").select_related("agent")
+    for deployment in verified.order_by("pk"):
+        at = result_of(partial(safe_access, deployment))
+        if isinstance(at, Exception):
+            reconcile.note_check_failure(deployment, "safe_not_rechecked", at, safe=deployment.safe_wallet)
+            continue
+        if at.stanza.chain_id in silent:
+            continue
+        failed = result_of(partial(_recheck, at, deployment, measured))
+        if isinstance(failed, Exception):
+            reconcile.note_check_failure(deployment, "safe_not_rechecked", failed, safe=deployment.safe_wallet)
+            if why := at.silence():
+                silent.add(at.stanza.chain_id)
+                log.warning("safes_not_rechecked", chain_id=at.stanza.chain_id, error=why)
 
 
-def _recheck(deployment: Deployment, measured: dict[Any, Any]) -> None:
-    at, safe = safe_access(deployment), deployment.safe_wallet
+def _recheck(at: SafeAccess, deployment: Deployment, measured: dict[Any, Any]) -> None:
+    safe = deployment.safe_wallet
     proposed = verify.proposal(at.stanza.chain_id, safe)
     if proposed and proposed.module == at.module and not _compare_with_plan(at, proposed)[1]:
         check(deployment)

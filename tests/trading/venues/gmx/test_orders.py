@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from maxxit.core import clock
-from maxxit.core.errors import Rejected, Retryable, StaleState
+from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.events.models import Event
 from maxxit.evm.codec import encode_call
 from maxxit.ops.devchain.gmx import data_key
@@ -16,10 +16,10 @@ from maxxit.ops.devchain.world import transact
 from tests.trading.venues.gmx.world import PerpsTrader
 from trading import ledger
 from trading.chain import outbox
-from trading.chain.models import ChainTransaction
+from trading.chain.models import ChainTransaction, SafePlan
 from trading.models import FundingPayment
-from trading.venues.base import Leg
-from trading.venues.gmx import events, orders, scan
+from trading.venues.base import Leg, Prepared, Report
+from trading.venues.gmx import endings, events, orders, scan
 from trading.venues.gmx.cancellations import AGAIN_AFTER, TIDY_FOR
 from trading.venues.gmx.contract import module as p
 from trading.venues.gmx.models import GmxScan, GmxTransaction
@@ -346,6 +346,50 @@ def test_cancellations_that_revert_stop_the_safe_after_three(trader: PerpsTrader
     assert plan.stops == {"*": "safe_reverts"}
 
 
+@pytest.mark.parametrize("module", ["", "0x" + "77" * 20])
+def test_an_expired_order_that_the_executor_cannot_pay_to_cancel_is_told_to_a_person(
+    trader: PerpsTrader, module: str
+) -> None:
+    ref = trader.send(trader.request())
+    trader.find(ref)
+    trader.lab.later(310)
+    trader.lab.rpc("anvil_setBalance", trader.world.accounts["executor"], "0x0")
+    if module:  # the plan in force is for another module than the one that trades now
+        SafePlan.objects.filter(safe=trader.lab.safe).update(module=module)
+    assert trader.find(ref).state == "accepted"
+    assert not Event.objects.filter(name="safe.entries_stopped").exists()
+    for seconds in (5, 60):
+        with clock.frozen(clock.now() + timedelta(seconds=310 + seconds) + TIDY_FOR):
+            assert trader.find(ref).state == "accepted"
+
+    told = Event.objects.get(name="safe.entries_stopped")
+    assert told.data["order"] == orders.key_of(trader.tx(ref))
+    assert cancellations() == 3, "it is tried on"
+
+
+def test_exits_whose_cancellations_never_leave_are_told_to_a_person(trader: PerpsTrader) -> None:
+    ref = trader.enter(stop=D(2_300))
+    trader.lab.rpc("anvil_setBalance", trader.world.accounts["executor"], "0x0")
+    with pytest.raises(Retryable):
+        trader.venue.release([ref])
+    assert not Event.objects.filter(name="safe.entries_stopped").exists()
+    with clock.frozen(clock.now() + TIDY_FOR), pytest.raises(Retryable):
+        trader.venue.release([ref])
+
+    assert Event.objects.filter(name="safe.entries_stopped").count() == 1
+
+
+def test_exits_that_another_executor_would_have_to_cancel_are_told_to_a_person_at_once(
+    trader: PerpsTrader,
+) -> None:
+    ref = trader.enter(stop=D(2_300), target=D(2_700))
+    trader.lab.sign(executor=trader.world.accounts["rogue"])
+    with pytest.raises(Retryable, match="is none of ours"):
+        trader.venue.release([ref])
+
+    assert Event.objects.filter(name="safe.entries_stopped").count() == 1
+
+
 def test_a_late_keeper_and_our_cancellation_do_not_both_happen(trader: PerpsTrader) -> None:
     ref = trader.send(trader.request())
     trader.lab.later(290)
@@ -525,8 +569,107 @@ def test_the_scan_begins_before_anything_leaves_and_keeps_each_transaction_once(
     assert len(hashes) == len(set(hashes)) == 2
 
 
-def test_a_cancellation_that_cannot_be_followed_hides_no_exit(
+@pytest.mark.parametrize(
+    "error", [StaleState("dropped already"), Misconfigured("EXECUTOR_KEYSTORE is not set"), ValueError("7")]
+)
+def test_an_order_that_cannot_be_cancelled_hides_no_other_order_and_no_exit(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    entry = trader.enter(stop=D(2_300))
+    move(trader, "0.9")
+    trader.keep()
+    price = trader.world.price("WBTC")
+    expired = trader.send(trader.request(symbol="BTC", quantity="0.05", reference_price=price))
+    trader.find(expired)
+    trader.lab.later(310)
+    monkeypatch.setattr(trader.venue, "send", lambda prepared: (_ for _ in ()).throw(error))
+    stop = f"{entry}/stop_loss"
+    found = trader.venue.find_many([expired, entry, stop])
+
+    assert {ref: getattr(found[ref], "state", "") for ref in (entry, stop)} == {
+        entry: "filled",
+        stop: "filled",
+    }
+    if isinstance(error, ValueError):
+        assert found[expired] is error, "it is counted as a failure of this order"
+    else:
+        assert getattr(found[expired], "state", "") == "accepted"
+
+
+@pytest.mark.parametrize(
+    "error", [StaleState("dropped already"), Misconfigured("EXECUTOR_KEYSTORE is not set")]
+)
+def test_an_exit_that_cannot_be_cancelled_keeps_no_other_from_being_cancelled(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    ref = trader.enter(stop=D(2_300), target=D(2_700))
+    tried = []
+
+    def send(prepared: Prepared) -> None:
+        tried.append(prepared.ref)
+        raise error
+
+    monkeypatch.setattr(trader.venue, "send", send)
+    with pytest.raises(Retryable, match="were not cancelled"):
+        trader.venue.release([ref])
+
+    assert len(set(tried)) == 2
+
+
+def test_an_order_whose_end_cannot_be_read_hides_no_other(
     trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trader.enter()
+    price = trader.world.price("WBTC")
+    other = trader.enter(symbol="BTC", quantity="0.05", reference_price=price, stop=price / 2)
+    ending_of = endings.ending_of
+
+    def broken(at: Any, tx: ChainTransaction, asked: str, *fee: D) -> orders.Ended | None:
+        if tx.idempotency_key == first:
+            raise KeyError(asked)
+        return ending_of(at, tx, asked, *fee)
+
+    monkeypatch.setattr(endings, "ending_of", broken)
+    monkeypatch.setattr(endings, "forced_report", lambda at, key: {}[key])
+    found = trader.venue.find_many([first, "forced/0x1", other])
+    assert {ref: type(one) for ref, one in found.items()} == {
+        first: KeyError, "forced/0x1": KeyError, other: Report,
+    }  # fmt: skip
+
+    monkeypatch.setattr(endings, "legs_of", lambda at, ref, tx: {other: ()}[ref])
+    exits = trader.venue.exits([first, other])
+    assert (type(exits[first]), exits[other]) == (KeyError, ())
+
+
+def test_a_safe_that_cannot_be_read_again_and_again_is_read_less_often(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = trader.send(trader.request())
+    trader.find(ref)
+    trader.keep()
+    asked, began = [], clock.now()
+
+    def logs(*range_: Any) -> Any:
+        asked.append(range_)
+        raise ValueError("an event without a market")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(trader.venue.chain, "logs", logs)
+        for seconds, times in ((0, 1), (0, 2), (4, 2), (6, 3), (20, 3), (22, 4), (50, 4), (55, 5)):
+            before = len(asked)
+            with clock.frozen(began + timedelta(seconds=seconds)):
+                found = trader.venue.find_many([ref])[ref]
+            assert len(asked) == times, seconds
+            assert isinstance(found, ValueError if times > before else Retryable)
+        assert "is read again at" in str(scan.read_new(trader.venue, [trader.lab.safe])[trader.lab.safe])
+    with clock.frozen(began + timedelta(seconds=120)):
+        assert trader.find(ref).state == "filled"
+    assert trader.venue.scan_pauses == {}
+
+
+@pytest.mark.parametrize("error", [Retryable("a node says no"), ValueError("no number")])
+def test_a_cancellation_that_cannot_be_followed_hides_no_exit(
+    trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     ref = trader.enter(stop=D(2_300))
     terms = {"venue": "gmx", "account": trader.account, "safe": trader.lab.safe, "purpose": "close"}
@@ -538,7 +681,7 @@ def test_a_cancellation_that_cannot_be_followed_hides_no_exit(
 
     def advance(tx: ChainTransaction) -> bool:
         followed.append(tx.idempotency_key)
-        raise Retryable("a node says no")
+        raise error
 
     move(trader, "0.9")
     trader.keep()

@@ -150,9 +150,15 @@ def test_gmx_is_read_once_for_an_explanation(
     assert len(times) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [(Retryable("no answer"), "no answer"), (ValueError("no answer"), "ValueError: no answer")],
+)
 def test_a_venue_or_a_safe_that_fails_keeps_no_other_from_being_compared(
     pipeline: Pipeline,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    problem: str,
 ) -> None:
     """Another deployment's venue is not configured any more, and another Safe cannot be read."""
     open_position(pipeline)
@@ -171,7 +177,7 @@ def test_a_venue_or_a_safe_that_fails_keeps_no_other_from_being_compared(
     at, finished = pipeline.trader.venue_of(), []
     balances_at = at.balances_at
     monkeypatch.setattr(
-        at, "balances_at", lambda safe, block: unread() if safe == other else balances_at(safe, block)
+        at, "balances_at", lambda safe, block: unread(error) if safe == other else balances_at(safe, block)
     )
     monkeypatch.setattr(wallet_setup, "finish_due", lambda: finished.append(1))
     pipeline.lab.rpc("anvil_setBalance", executor, hex(10**15))
@@ -179,7 +185,9 @@ def test_a_venue_or_a_safe_that_fails_keeps_no_other_from_being_compared(
 
     found = {one.safe: one for one in reconcile_all()}
     assert found[pipeline.lab.safe].sound
-    assert found[other].problem == "no answer"
+    assert found[other].problem == problem
+    told = Event.objects.filter(name="safe.check_failed").values_list("data__safe", "data__error")
+    assert list(told) == ([] if isinstance(error, Retryable) else [(other, problem)]), "once a day"
     assert "'before' is not in config/venues.yaml" in found[gone].problem
     assert not found[gone].sound
     assert finished == [1]
@@ -189,7 +197,7 @@ def test_a_venue_or_a_safe_that_fails_keeps_no_other_from_being_compared(
     assert "'before' is not in config/venues.yaml" in compared[""]
     with pytest.raises(SystemExit):
         call_command("reconcile", "--chain", stdout=(out := StringIO()), stderr=out)
-    assert f"{other}: not compared: no answer" in out.getvalue()
+    assert f"{other}: not compared: {problem}" in out.getvalue()
     assert "executors: not compared: venue before: " in out.getvalue()
 
 
@@ -221,8 +229,24 @@ def test_a_chain_that_does_not_answer_is_not_asked_for_each_safe(
     assert len(asked) == 2
 
 
-def unread() -> dict[str, Decimal]:
-    raise Retryable("no answer")
+def unread(error: Exception) -> dict[str, Decimal]:
+    raise error
+
+
+def test_an_executor_that_cannot_be_compared_by_a_fault_of_ours_alerts_staff_and_stops_nothing(
+    pipeline: Pipeline,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_position(pipeline)
+    finished: list[int] = []
+    monkeypatch.setattr(wallet_setup, "finish_due", lambda: finished.append(1))
+    monkeypatch.setattr(pipeline.trader.venue_of(), "entry_cost", lambda: {}["fee"])
+    tasks.run_reconcile()
+
+    assert [one.problem for one in gas_balances()] == ["KeyError: 'fee'"]
+    assert finished == [1]
+    told = Event.objects.get(name="safe.check_failed")
+    assert told.data["executor"] == pipeline.world.accounts["executor"]
 
 
 def test_margins_are_read_with_each_comparison_and_a_near_liquidation_warns_once(
