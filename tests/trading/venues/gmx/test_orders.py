@@ -569,6 +569,7 @@ def test_the_scan_begins_before_anything_leaves_and_keeps_each_transaction_once(
     assert len(hashes) == len(set(hashes)) == 2
 
 
+@pytest.mark.django_db(transaction=True)  # several orders are followed in threads
 @pytest.mark.parametrize(
     "error", [StaleState("dropped already"), Misconfigured("EXECUTOR_KEYSTORE is not set"), ValueError("7")]
 )
@@ -616,6 +617,7 @@ def test_an_exit_that_cannot_be_cancelled_keeps_no_other_from_being_cancelled(
     assert len(set(tried)) == 2
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_order_whose_end_cannot_be_read_hides_no_other(
     trader: PerpsTrader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
