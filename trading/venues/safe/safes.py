@@ -150,7 +150,9 @@ def recheck_all() -> None:
             continue
         failed = result_of(partial(_recheck, at, deployment, measured))
         if isinstance(failed, Exception):
-            reconcile.note_check_failure(deployment, "safe_not_rechecked", failed, safe=deployment.safe_wallet)
+            reconcile.note_check_failure(
+                deployment, "safe_not_rechecked", failed, safe=deployment.safe_wallet
+            )
             if why := at.silence():
                 silent.add(at.stanza.chain_id)
                 log.warning("safes_not_rechecked", chain_id=at.stanza.chain_id, error=why)
