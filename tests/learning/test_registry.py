@@ -110,9 +110,12 @@ def test_a_shadow_trades_when_a_forecast_was_made(monkeypatch: pytest.MonkeyPatc
     forecast(row, 0, 0.02, late=timedelta(minutes=20))
     forecast(row, 6, 0.02, late=timedelta(hours=6))  # made when its outcome was known
     asked: list[Any] = []
-    monkeypatch.setattr(
-        shadow.candles, "closes", lambda wanted, **_: asked.extend(wanted) or [100] * len(wanted)
-    )
+
+    def closes(wanted: list[Any], **_: Any) -> list[int]:
+        asked.extend(wanted)
+        return [100] * len(wanted)
+
+    monkeypatch.setattr(shadow.candles, "closes", closes)
     with clock.frozen(NOW + timedelta(hours=20)):
         found = shadow.results(row)
     assert asked == [("BTC", NOW + timedelta(minutes=20)), ("BTC", NOW + timedelta(hours=6))]
