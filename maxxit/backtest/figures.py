@@ -1,9 +1,11 @@
 """Figures of a run: counts, PnL, costs, and the returns of its equity at the end of each UTC day."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 
 from maxxit.backtest.market import Market
@@ -97,22 +99,19 @@ def equity_curve(outcome: Outcome, market: Market) -> Curve:
     Open positions count at the last price, without the costs of their exit.
     """
     balances = sum((one.balance for trader in outcome.settings.traders for one in trader.accounts), ZERO)
-    changes: list[Decimal] = [ZERO] * len(market.days)
     moments = [moment for _, moment in market.days]
-    for one in outcome.traded.closed:
-        for day, moment in enumerate(moments):
-            if moment >= one.closed_at:
-                changes[day] += one.pnl - one.share
-            elif moment >= one.trade.opened_at:
-                changes[day] += _unrealised(one.trade, market, day)
-    for trade in outcome.traded.open:
-        for day, moment in enumerate(moments):
-            if moment >= trade.opened_at:
-                changes[day] += _unrealised(trade, market, day)
+    realised, unrealised = [ZERO] * (len(moments) + 1), [ZERO] * len(moments)
+    held = [(one.trade, bisect_left(moments, one.closed_at)) for one in outcome.traded.closed]
+    for one, (_, closes) in zip(outcome.traded.closed, held, strict=True):
+        realised[closes] += one.pnl - one.share
+    held += [(trade, len(moments)) for trade in outcome.traded.open]
+    for trade, closes in held:
+        for day in range(bisect_left(moments, trade.opened_at), closes):
+            unrealised[day] += _unrealised(trade, market, day)
     rows = [(float(market.tape.start), 1, int(usdc(balances) * UNITS), 0)]
     rows += [
-        (moment.timestamp(), 1, int(usdc(balances + change) * UNITS), 0)
-        for moment, change in zip(moments, changes, strict=True)
+        (moment.timestamp(), 1, int(usdc(balances + earned + value) * UNITS), 0)
+        for moment, earned, value in zip(moments, accumulate(realised[:-1]), unrealised, strict=True)
         if moment.timestamp() > market.tape.start
     ]
     return returns.curve_of(rows)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 from agents.fees import share_profit
@@ -35,6 +36,19 @@ from trading.venues.paper import available, exchanged, worse_price
 
 OPEN_GATE = GateFacts(dry_run=False, approved=True, kill_level="")
 NO_TERMS = OwnerTerms()
+
+
+class _NoOwners(OwnersTerms):
+    """Owners without limits of their own and without confirmations: a tape with others is refused."""
+
+    def of(self, order: Order, held: Mapping[str, Decimal]) -> OwnerTerms:
+        return NO_TERMS
+
+    def add_entry(self, order: Order, usd: Decimal) -> None:
+        """Count nothing: no limit needs it."""
+
+
+NO_OWNERS = _NoOwners()
 FILLS = 2
 """Fills that an order gets at one moment: when it is sent, and when it is settled right after."""
 
@@ -133,8 +147,16 @@ class _Leaving(NamedTuple):
 
 
 ExitKey = tuple[Any, ...]
-Terms = tuple[Decimal, Decimal, Decimal]
-"""Slippage and fee of a venue as fractions, and its depth in USD."""
+
+
+class _Venue(NamedTuple):
+    """Options of a paper venue."""
+
+    slippage: Decimal
+    """A fraction."""
+    fee: Decimal
+    """A fraction."""
+    depth_usd: Decimal
 
 
 class _Found(NamedTuple):
@@ -149,32 +171,44 @@ class Exchange:
     """Trades on one market, and remembers the exits of the same trades."""
 
     def __init__(self, market: Market) -> None:
-        self._market = market
-        self._exits: dict[ExitKey, _Found | None] = {}
+        self.market = market
+        self.exits: dict[ExitKey, _Found | None] = {}
+        self.fill_price = cache(worse_price)
 
     def trade(self, settings: Settings, decided: Decided) -> Traded:
         """Trade `decided` by these settings.
 
         Raises `Misconfigured` naming what happened that the fast path does not represent.
         """
-        return _Run(self._market, settings, self._exits).trade(decided)
+        return _Run(self, settings).trade(decided)
 
 
 class _Run:
     """The accounts of one run."""
 
-    def __init__(self, market: Market, settings: Settings, exits: dict[ExitKey, _Found | None]) -> None:
-        self._market, self._settings, self._exits = market, settings, exits
+    def __init__(self, exchange: Exchange, settings: Settings) -> None:
+        self._market, self._exits, self._fill_price = exchange.market, exchange.exits, exchange.fill_price
+        self._settings = settings
         self._policy = settings.risk
+        self._traded: dict[int, dict[str, Decimal]] = {}
         self._worth: dict[int, ledger.Worth] = {}
         self._terms: dict[int, Account] = {}
         self._gates: dict[str, GateFacts] = {}
         for trader in settings.traders:
             for one in trader.accounts:
                 self._terms[one.id] = one
-                self._worth[one.id] = ledger.Worth({USDC: usdc(one.balance)})
+                self._traded[one.id] = {USDC: usdc(one.balance)}
+                self._worth[one.id] = ledger.Worth(self._traded[one.id])
                 self._gates[one.account] = OPEN_GATE
-        self._venues = {name: _terms(venue.options) for name, venue in settings.venues.items()}
+        traded = sorted({trader.venue for trader in settings.traders})
+        self._venues = {name: _venue(settings.venues[name].options) for name in traded}
+        self._rules = {
+            trader.exit_preset: settings.risk.exits[trader.exit_preset]  # type: ignore[index]  # the choices
+            for trader in settings.traders
+        }
+        self._rules_keys = {name: tuple(rules.model_dump().values()) for name, rules in self._rules.items()}
+        self._deployments = [_Deployment(_Agent(one.sizing_preset)) for one in settings.traders]
+        self._largest = [settings.risk.sizing[one.sizing_preset].max_usd for one in settings.traders]  # type: ignore[index]
         self._served: dict[int, int] = defaultdict(int)
         self._carried: dict[int, Decimal] = defaultdict(Decimal)
         self._holdings = limits.Holdings()
@@ -207,11 +241,8 @@ class _Run:
             self._day = now.date()
             self._today = defaultdict(int)
         rates = limits.OrderRates(now, symbol_today=self._today, last_entry=self._last_entry)
-        owners = OwnersTerms({pk: NO_TERMS for pk in self._terms})
-        used = Used(self._gates, at.quotes, at.prices, self._holdings, rates, owners, self._worth)
-        entries = {
-            name: Entries(used, name, self._policy) for name in {t.venue for t in self._settings.traders}
-        }
+        used = Used(self._gates, at.quotes, at.prices, self._holdings, rates, NO_OWNERS, self._worth)
+        entries = {name: Entries(used, name, self._policy) for name in self._venues}
         orders = [
             (decision, account)
             for decision in decisions
@@ -227,7 +258,7 @@ class _Run:
 
     def _place(self, decision: Decision, account: Account, trader: Trader, entries: Entries) -> None:
         proposed, token = decision.proposed, decision.token
-        slippage, fee, depth = self._venue(trader.venue)
+        venue = self._venues[trader.venue]
         side = OrderSide.BUY if decision.side == Side.LONG else OrderSide.SELL
         signal = _Signal(
             decision.signal_price,
@@ -236,14 +267,13 @@ class _Run:
             decision.market,
         )
         entry = _Entry(
-            token, account.account, account.id, side, proposed.leverage,
-            _Deployment(_Agent(trader.sizing_preset)), signal,
+            token, account.account, account.id, side, proposed.leverage, self._deployments[decision.trader], signal
         )  # fmt: skip
         order = cast(Order, entry)
         quote = decision.found.quotes.get(token)
         expected = None
         if quote is not None and quote.trusted:
-            price = worse_price(quote.price, token, side, slippage)
+            price = self._fill_price(quote.price, token, side, venue.slippage)
             expected = price if price > ZERO else None
         if entries.room <= 0:
             raise Misconfigured(
@@ -257,7 +287,7 @@ class _Run:
             return
         entries.reserve(order, facts)
         self._served[account.id] = self._done.orders
-        filled = _filled(facts.quantity, quote, token, side, (slippage, fee, depth))
+        filled = self._filled(facts.quantity, quote, token, side, venue)
         self._holdings.open_orders[account.account] -= 1
         self._holdings.platform_open_orders -= 1
         self._open(decision, account, trader, filled)
@@ -265,7 +295,7 @@ class _Run:
     def _open(self, decision: Decision, account: Account, trader: Trader, filled: Fill) -> None:
         """Book a filled entry and find its exit."""
         at, proposed = decision.found, decision.proposed
-        rules = self._policy.exits[trader.exit_preset]  # type: ignore[index]  # the settings' choices
+        rules = self._rules[trader.exit_preset]
         platform_fee = account.terms.trade.charge(filled.cash)
         trade = Trade(
             self._done.orders, decision.trader, account.account, account.id, decision.token, decision.side, at.at,
@@ -275,8 +305,8 @@ class _Run:
         self._book(account.id, decision.token, sign * filled.quantity, -sign * filled.cash - filled.fee)
         self._owe(account.id, platform_fee)
         key = (
-            at.place, decision.token, decision.side, filled.price, rules, proposed.stop_loss_pct,
-            proposed.take_profit_pct,
+            at.place, decision.token, decision.side, filled.price, self._rules_keys[trader.exit_preset],
+            proposed.stop_loss_pct, proposed.take_profit_pct,
         )  # fmt: skip
         if key not in self._exits:
             columns = levels(
@@ -306,8 +336,8 @@ class _Run:
         trade = leaving.trade
         trader = self._settings.traders[trade.trader]
         side = OrderSide.SELL if trade.side == Side.LONG else OrderSide.BUY
-        filled = _filled(
-            trade.entry.quantity, leaving.found.quote, trade.symbol, side, self._venue(trader.venue)
+        filled = self._filled(
+            trade.entry.quantity, leaving.found.quote, trade.symbol, side, self._venues[trader.venue]
         )
         sign = 1 if trade.side == Side.LONG else -1
         self._book(trade.deployment, trade.symbol, -sign * filled.quantity, sign * filled.cash - filled.fee)
@@ -326,24 +356,49 @@ class _Run:
     def _release(self, trade: Trade, sign: int) -> None:
         """Take a closed position out of the holdings."""
         account, symbol = trade.account, trade.symbol
-        before = self._holdings.held(account, symbol)
+        of_account, gross = self._holdings.by_account[account], self._holdings.gross
+        before = of_account.pop(symbol, ZERO)
         after = before - sign * trade.entry.quantity
-        self._holdings.by_account[account][symbol] = after
-        self._holdings.gross[symbol] += abs(after) - abs(before)
+        if after:
+            of_account[symbol] = after
+        total = gross.pop(symbol) + abs(after) - abs(before)
+        if total:
+            gross[symbol] = total
 
     def _book(self, deployment: int, symbol: str, tokens: Decimal, cash: Decimal) -> None:
-        worth = self._worth[deployment]
-        traded = dict(worth.traded)
-        traded[symbol] = traded.get(symbol, ZERO) + tokens
+        traded = self._traded[deployment]
         traded[USDC] += cash
-        self._worth[deployment] = ledger.Worth(traded, worth.owed)
+        held = traded.pop(symbol, ZERO) + tokens
+        if held:
+            traded[symbol] = held
+
+    def _filled(self, quantity: Decimal, quote: Quote, symbol: str, side: str, venue: _Venue) -> Fill:
+        """Fill an order at one moment as the paper venue does, in `FILLS` fills at most.
+
+        Raises `Misconfigured` where the depth is too small for that: the rest would fill at later prices.
+        """
+        price = self._fill_price(quote.price, symbol, side, venue.slippage)
+        if price <= ZERO:
+            raise Misconfigured(f"{symbol} at {quote.price} USD is below one tick: use `manage.py replay`")
+        if quantity * price <= venue.depth_usd:  # whole lots that the depth takes at once
+            return Fill(quantity, price, *exchanged(quantity, price, side, venue.fee))
+        most = available(instrument(symbol), price, venue.depth_usd)
+        left, cash, fee = quantity, ZERO, ZERO
+        for _ in range(FILLS):
+            part = min(left, most)
+            part_cash, part_fee = exchanged(part, price, side, venue.fee)
+            left, cash, fee = left - part, cash + part_cash, fee + part_fee
+            if left <= ZERO:
+                return Fill(quantity, price, cash, fee)
+        raise Misconfigured(
+            f"an order of {quantity * price:.2f} USD of {symbol} is more than {FILLS} × depth_usd "
+            f"{venue.depth_usd}: its rest fills later, which the fast backtest does not represent; raise "
+            "venues.paper.depth_usd or use `manage.py replay`"
+        )
 
     def _owe(self, deployment: int, amount: Decimal) -> None:
         worth = self._worth[deployment]
         self._worth[deployment] = ledger.Worth(worth.traded, worth.owed - amount)
-
-    def _venue(self, name: str) -> Terms:
-        return self._venues[name]
 
     def _refuse_crowds(
         self, orders: list[tuple[Decision, Account]], prices: Mapping[str, Decimal], now: datetime
@@ -353,6 +408,9 @@ class _Run:
         used = self._holdings.platform_exposure(prices)
         if len(orders) < 2 or used is None:
             return
+        most = sum((self._largest[decision.trader] for decision, _ in orders), used)
+        if most <= min(platform.max_total_exposure_usd, platform.max_symbol_exposure_usd):
+            return  # not even if all were in one token
         wanted: dict[str, Decimal] = defaultdict(Decimal)
         for decision, _ in orders:
             preset = self._policy.sizing[self._settings.traders[decision.trader].sizing_preset]  # type: ignore[index]
@@ -371,29 +429,6 @@ class _Run:
             )
 
 
-def _terms(options: Mapping[str, Any]) -> Terms:
+def _venue(options: Mapping[str, Any]) -> _Venue:
     bps = Decimal(10_000)
-    return options["slippage_bps"] / bps, options["fee_bps"] / bps, Decimal(options["depth_usd"])
-
-
-def _filled(quantity: Decimal, quote: Quote, symbol: str, side: str, venue: Terms) -> Fill:
-    """Fill an order at one moment as the paper venue does, in `FILLS` fills at most.
-
-    Raises `Misconfigured` where the depth is too small for that: the rest would fill at later prices.
-    """
-    slippage, fee_rate, depth = venue
-    token = instrument(symbol)
-    price = worse_price(quote.price, symbol, side, slippage)
-    if price <= ZERO:
-        raise Misconfigured(f"{symbol} at {quote.price} USD is below one tick: use `manage.py replay`")
-    left, cash, fee = quantity, ZERO, ZERO
-    for _ in range(FILLS):
-        part = min(left, available(token, price, depth))
-        part_cash, part_fee = exchanged(part, price, side, fee_rate)
-        left, cash, fee = left - part, cash + part_cash, fee + part_fee
-        if left <= ZERO:
-            return Fill(quantity, price, cash, fee)
-    raise Misconfigured(
-        f"an order of {quantity * price:.2f} USD of {symbol} is more than {FILLS} × depth_usd {depth}: its rest fills "
-        "later, which the fast backtest does not represent; raise venues.paper.depth_usd or use `manage.py replay`"
-    )
+    return _Venue(options["slippage_bps"] / bps, options["fee_bps"] / bps, Decimal(options["depth_usd"]))

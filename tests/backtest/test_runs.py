@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from maxxit.backtest.equal import compare, taped
-from maxxit.backtest.figures import cautions, figures_of
+from maxxit.backtest.figures import cautions, equity_curve, figures_of
 from maxxit.backtest.run import Backtest
 from maxxit.core.errors import Misconfigured
+from maxxit.core.money import usdc
 from maxxit.replay import tape as tapes
 from tests.backtest.tapes import small_tape
 
@@ -59,6 +60,27 @@ def test_the_figures_add_up() -> None:
     assert figures.profit_share >= 0
 
 
+def test_the_equity_of_a_day_is_what_closed_and_what_open_positions_are_worth() -> None:
+    backtest = Backtest(small_tape(days=8))
+    outcome, market = backtest.run(), backtest.market
+    curve = equity_curve(outcome, market)
+
+    for number, (place, moment) in enumerate(market.days[1:], start=1):
+        equity = Decimal(10_000)
+        trades = [(one.trade, one) for one in outcome.traded.closed]
+        for trade, closed in [*trades, *((trade, None) for trade in outcome.traded.open)]:
+            if closed is not None and closed.closed_at <= moment:
+                equity += closed.pnl - closed.share
+            elif trade.opened_at <= moment:
+                quote = market.quote(trade.symbol, place)
+                assert quote is not None
+                equity += trade.entry.quantity * quote.price - trade.entry.cash
+                equity -= trade.entry.fee + trade.platform_fee
+        assert curve.at[number] == moment.timestamp()
+        assert curve.equity[number] == int(usdc(equity) * 1_000_000)
+    assert len(curve) == len(market.days)
+
+
 @pytest.mark.parametrize(("days", "stated"), [(29, False), (30, True)])
 def test_a_sharpe_ratio_is_stated_from_thirty_days_on(days: int, stated: bool) -> None:
     backtest = Backtest(small_tape(days=days))
@@ -81,6 +103,19 @@ def test_a_changed_rule_is_found_as_the_first_difference(monkeypatch: pytest.Mon
     assert changed.equal < len(replayed)
     assert "paper:follower long ETH opened 2017-12-0" in changed.difference
     assert ": replay closed" in changed.difference
+
+
+def test_what_the_depth_takes_at_once_is_one_fill_and_a_little_more_are_two() -> None:
+    backtest = Backtest(small_tape())
+    closed = backtest.run().traded.closed
+    largest = max(max(one.trade.entry.cash, one.exit.cash) for one in closed)
+
+    at_once = backtest.run({"venues.paper.depth_usd": str(int(largest) + 1)}).traded.closed
+    in_two = backtest.run({"venues.paper.depth_usd": str(int(largest) - 5)}).traded.closed
+
+    assert at_once == closed
+    assert [one.trade.entry.quantity for one in in_two] == [one.trade.entry.quantity for one in closed]
+    assert in_two != closed  # each part is rounded up to the next base unit
 
 
 def test_another_profit_share_is_a_difference() -> None:

@@ -165,7 +165,7 @@ class Entries:
     def of(self, order: Order, answer: VenueAnswer) -> Facts:
         """Return the facts of one entry, sized with what its account holds now."""
         prices, policy, account = self._prices_for(order), self.policy(order), order.account
-        worth, price = self._worth[order.deployment_id], self._prices_for(order).get(order.symbol)
+        worth, price = self._worth[order.deployment_id], prices.get(order.symbol)
         spendable = limits.equity(worth.traded, worth.owed, prices)
         exposure = self._holdings.exposure(prices, account)
         preset = policy.sizing[order.deployment.agent.sizing_preset]  # type: ignore[index]  # the column's choices

@@ -132,8 +132,8 @@ class Holdings:
 
 def _value(tokens: Mapping[str, Decimal], prices: Mapping[str, Decimal], symbol: str = "") -> Decimal | None:
     total = ZERO
-    for token, quantity in tokens.items():
-        if (symbol and token != symbol) or not quantity:
+    for token, quantity in ((symbol, tokens.get(symbol)),) if symbol else tokens.items():
+        if not quantity:
             continue
         if token not in prices:
             return None
