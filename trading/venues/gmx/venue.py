@@ -227,10 +227,15 @@ class GmxVenue(GmxAccess, SafeVenue):
         problems = self._read_new(
             {tx.terms["safe"] for tx in entries.values() if tx is not None and tx.state == TxState.FINAL}
         )
-        unread = {ref: problems.get(tx.terms["safe"]) for ref, tx in entries.items() if tx is not None}
-        return {
-            ref: unread.get(ref) or result_of(partial(endings.legs_of, self, ref, tx))
+        unread = {
+            ref: problem
             for ref, tx in entries.items()
+            if tx is not None and (problem := problems.get(tx.terms["safe"]))
+        }
+        return unread | {
+            ref: result_of(partial(endings.legs_of, self, ref, tx))
+            for ref, tx in entries.items()
+            if ref not in unread
         }
 
     def release(self, refs: Sequence[str]) -> None:

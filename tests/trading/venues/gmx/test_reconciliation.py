@@ -240,7 +240,7 @@ def test_an_executor_that_cannot_be_compared_by_a_fault_of_ours_alerts_staff_and
     open_position(pipeline)
     finished: list[int] = []
     monkeypatch.setattr(wallet_setup, "finish_due", lambda: finished.append(1))
-    monkeypatch.setattr(pipeline.trader.venue_of(), "entry_cost", lambda: {}["fee"])
+    monkeypatch.setattr(pipeline.trader.venue_of(), "entry_cost", lambda: dict[str, int]()["fee"])
     tasks.run_reconcile()
 
     assert [one.problem for one in gas_balances()] == ["KeyError: 'fee'"]
