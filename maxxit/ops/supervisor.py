@@ -166,7 +166,8 @@ class Supervisor:
         Without the files of the other terminals, on a full disk for example, the children are supervised all the same.
         """
         control = self.control
-        for name, action in self._files("requests", control.requests, []) if control else ():
+        asked: list[tuple[str, str]] = self._files("requests", control.requests, []) if control else []
+        for name, action in asked:
             self._obey(name, action)
         for child in list(self.children):
             self._check(child)

@@ -230,7 +230,8 @@ def test_children_are_restarted_while_the_states_cannot_be_written(
     data = tmp_path / "data"
     data.mkdir()
     supervisor = Supervisor(tmp_path, control=Control(data))
-    child, starts = Child("toy", [sys.executable, "-c", ""]), []
+    child = Child("toy", [sys.executable, "-c", ""])
+    starts: list[int] = []
     monkeypatch.setattr(child, "start", starts.append)  # it is gone at once
     supervisor.start(child)
     data.rmdir()
