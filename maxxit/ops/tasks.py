@@ -1,11 +1,14 @@
 """Celery tasks of operations."""
 
+import subprocess
+import sys
+
 from celery import shared_task
 
-from maxxit.core.config import variable
+from maxxit.core.config import ROOT, variable
 from maxxit.events import seals
 from maxxit.ops import beat_watch
-from maxxit.ops.backup import drill, folder, make
+from maxxit.ops.backup import folder
 from maxxit.reports import audit, digests
 
 
@@ -22,9 +25,9 @@ def send_digests() -> int:
 
 
 @shared_task
-def back_up() -> str:
-    """Make a backup; return its name, or an empty text where no folder is set."""
-    return make.back_up().path.name if variable(folder.FOLDER) else ""
+def back_up() -> bool:
+    """Start a backup; return False where no folder is set."""
+    return _start("backup")
 
 
 @shared_task
@@ -40,6 +43,15 @@ def verify_audit_log() -> bool:
 
 
 @shared_task
-def drill_backup() -> str:
-    """Restore the newest backup into a server of its own and check it; return its name, or an empty text as above."""
-    return drill.drill().path.name if variable(folder.FOLDER) else ""
+def drill_backup() -> bool:
+    """Start a drill of the newest backup; return False where no folder is set."""
+    return _start("backup", "drill")
+
+
+def _start(*arguments: str) -> bool:
+    """Start a command in a process of its own: it may run for hours, and no task waits for it meanwhile."""
+    if not variable(folder.FOLDER):
+        return False
+    command = [sys.executable, "manage.py", *arguments]
+    subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return True
