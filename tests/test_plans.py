@@ -3,7 +3,6 @@
 The plans are those of a small history whose tables the planner is told to be 500 times as long.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,7 +13,6 @@ from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from psycopg.sql import Literal
 
 from agents.models import Agent
 from maxxit import adminkit
@@ -31,6 +29,7 @@ from signals_app import inbound
 from tests import builders as make
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, analyze, fill
+from tests.plans import kept, nodes, plan
 from trading import gate, tasks
 from trading.entries import planning
 from trading.models import LedgerEntry, Order
@@ -57,23 +56,6 @@ def history(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
             )
         yield
         transaction.set_rollback(True)
-
-
-def plan(sql: str, params: Any = None) -> dict[str, Any]:
-    """What the planner chose."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
-        found = cursor.fetchone()[0]
-    whole = json.loads(found) if isinstance(found, str) else found
-    return dict(whole[0]["Plan"])
-
-
-def nodes(node: dict[str, Any], limit: float | None = None) -> Iterator[tuple[dict[str, Any], float | None]]:
-    """Every node, with the cost of the LIMIT above it."""
-    yield node, limit
-    within = node["Total Cost"] if node["Node Type"] == "Limit" else limit
-    for child in node.get("Plans", ()):
-        yield from nodes(child, within)
 
 
 def read_whole(root: dict[str, Any]) -> set[str]:
@@ -311,21 +293,8 @@ def test_pages_and_lists_read_no_table_whole(
 
 def test_a_kept_plan_of_the_order_rates_reads_the_orders_of_each_account_alone() -> None:
     """Made while there are few orders: by the index of all entries it would read those of the day for each."""
-    params = rates()
-    sql = limits.RATES
-    for number, name in enumerate(params, 1):
-        sql = sql.replace(f"%({name})s", f"${number}")
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        cursor.execute(f"PREPARE rates (timestamptz, timestamptz, text[], text[]) AS {sql}")
-    try:
-        with connection.cursor() as cursor:
-            values = ", ".join(Literal(value).as_string(cursor.connection) for value in params.values())
-        root = plan(f"EXECUTE rates ({values})")
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DEALLOCATE rates")
+    with kept(limits.RATES, rates()) as execution:
+        root = plan(execution)
 
     of_each = [node for node, _ in nodes(root) if "SubPlan" in node.get("Subplan Name", "")]
     used = {index for node in of_each for index in indexes(node)}

@@ -44,24 +44,30 @@ RETRY_DUE = f"(exit_retry_at IS NULL OR exit_retry_at <= %(now)s OR {GATE_REOPEN
 ROUNDING_MARGIN = "1.000000001"
 """Widens the index condition, because `trailing_next` is rounded; the exact comparison follows in the WHERE clause."""
 
-RATCHET = f"""
-UPDATE positions p SET trailing_stop = w.wanted
-FROM (
-    SELECT t.id, q.price * (1 - t.sign * t.trailing_pct / 100) AS wanted, t.sign
-    FROM quotes q
-    CROSS JOIN LATERAL (
-        SELECT id, 1 AS sign, trailing_activation, trailing_pct FROM positions
-        WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'long'
-          AND trailing_next <= q.price * {ROUNDING_MARGIN}
-        UNION ALL
-        SELECT id, -1, trailing_activation, trailing_pct FROM positions
-        WHERE state = 'open' AND trailing_pct IS NOT NULL AND symbol = q.symbol AND side = 'short'
-          AND trailing_next >= q.price / {ROUNDING_MARGIN}
-    ) AS t
-    WHERE {FRESH} AND t.sign * (q.price - t.trailing_activation) >= 0
-) AS w
-WHERE p.id = w.id AND p.state = 'open' AND (p.trailing_stop IS NULL OR w.sign * (w.wanted - p.trailing_stop) > 0)
+RAISE = f"""
+UPDATE positions p SET trailing_stop = q.price * {{distance}}
+FROM quotes q
+WHERE p.state = 'open' AND p.trailing_pct IS NOT NULL AND p.symbol = q.symbol AND p.side = '{{side}}'
+  AND p.trailing_next {{reached}} AND p.trailing_activation {{active}} q.price AND {FRESH}
+  AND (p.trailing_stop IS NULL OR q.price * {{distance}} {{better}} p.trailing_stop)
 """  # noqa: S608 (constants only)
+"""Raise the trailing stops of one side. `positions` is in it once: joined to itself it has plans that compare each
+position with each, which a planner takes while it thinks that there are few."""
+LONGS = RAISE.format(
+    side="long",
+    distance="(1 - p.trailing_pct / 100)",
+    reached=f"<= q.price * {ROUNDING_MARGIN}",
+    active="<=",
+    better=">",
+)
+SHORTS = RAISE.format(
+    side="short",
+    distance="(1 + p.trailing_pct / 100)",
+    reached=f">= q.price / {ROUNDING_MARGIN}",
+    active=">=",
+    better="<",
+)
+RATCHET = f"WITH longs AS ({LONGS}) {SHORTS}"
 
 HITS = f"""
     SELECT DISTINCT ON (id) id, why FROM (

@@ -1,0 +1,61 @@
+"""A plan that Postgres keeps from a time of few positions is good for many: the sweep never compares each with each."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from agents.models import Deployment
+from maxxit.core import clock
+from positions.exits import sweep
+from positions.models import Position
+from tests import builders
+from tests.plans import kept, touched
+from trading import gate
+
+MANY = 300
+
+
+@pytest.fixture
+def deployment(db: None) -> Deployment:
+    return builders.booked_deployment(builders.agent())
+
+
+def trail(deployment: Deployment, count: int, symbol: str) -> None:
+    """Open long positions whose trailing stops the price of 200 USD raises."""
+    for _ in range(count):
+        builders.position(deployment, symbol=symbol, entry="100", trailing_activation=100, trailing_pct=1)
+    builders.price(symbol, "200")
+
+
+def moment() -> dict[str, Any]:
+    """The parameters of the sweep, for quotes of now and of the next minutes."""
+    now = clock.now()
+    return gate.query_params() | {"oldest": now - timedelta(minutes=1), "newest": now + timedelta(minutes=5)}
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_trailing_stops_are_raised_in_one_look_at_each(deployment: Deployment, analyzed: bool) -> None:
+    trail(deployment, 7, "FEW")
+    if analyzed:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE positions, quotes")
+    with kept(sweep.RATCHET, moment()) as execution:
+        trail(deployment, MANY, "ETH")
+        read = touched(execution)
+    assert read < 20 * MANY
+    raised = Position.objects.filter(symbol="ETH", trailing_stop=Decimal(198))
+    assert raised.count() == MANY
+
+
+def test_exits_are_found_in_one_look_at_each(deployment: Deployment) -> None:
+    builders.open_gate()
+    trail(deployment, 7, "FEW")
+    with kept(sweep.HITS, moment()) as execution:
+        trail(deployment, MANY, "ETH")
+        builders.price("ETH", "1")
+        read = touched(execution)
+    assert len(sweep.find_hits()) == 7 + MANY
+    assert read < 20 * MANY
