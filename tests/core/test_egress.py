@@ -300,7 +300,7 @@ def port() -> Iterator[int]:
     inside = ThreadingHTTPServer((INSIDE, outside.server_port), Server)
     for server in (outside, inside):
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield outside.server_port
     for server in (outside, inside):
         server.shutdown()
@@ -467,7 +467,7 @@ def tls_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     server = Quiet((HERE, 0), Server)
     server.daemon_threads = True
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server.server_port
     server.shutdown()
     server.server_close()
