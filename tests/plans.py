@@ -56,6 +56,7 @@ def kept(sql: str, params: dict[str, Any]) -> Iterator[str]:
 def touched(execution: str) -> int:
     """Run a statement; return how many rows its plan read, those that a filter removed included."""
     root = plan(execution, options="ANALYZE, ")
-    return round(
-        sum(node["Actual Loops"] * sum(node.get(name, 0) for name in READ) for node, _ in nodes(root))
+    read: float = sum(
+        node["Actual Loops"] * sum(node.get(name, 0) for name in READ) for node, _ in nodes(root)
     )
+    return round(read)
