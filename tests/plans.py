@@ -53,10 +53,12 @@ def kept(sql: str, params: dict[str, Any]) -> Iterator[str]:
             cursor.execute("DEALLOCATE kept")
 
 
-def touched(execution: str) -> int:
-    """Run a statement; return how many rows its plan read, those that a filter removed included."""
-    root = plan(execution, options="ANALYZE, ")
+def touched(sql: str, params: Any = None, *, table: str = "") -> int:
+    """Run a statement; return how many rows its plan read (of one table), those that a filter removed included."""
+    root = plan(sql, params, options="ANALYZE, ")
     read: float = sum(
-        node["Actual Loops"] * sum(node.get(name, 0) for name in READ) for node, _ in nodes(root)
+        node["Actual Loops"] * sum(node.get(name, 0) for name in READ)
+        for node, _ in nodes(root)
+        if not table or (node.get("Relation Name") == table and node["Node Type"] != "ModifyTable")
     )
     return round(read)

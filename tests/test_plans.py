@@ -25,8 +25,6 @@ from maxxit.reports.activity.feed import Filters, Scope
 from positions import book, costs, health
 from positions.exits import sweep
 from positions.performance import equity, identity, parts, roll_up
-from signals_app import inbound
-from tests import builders as make
 from tests.bench.history import requests
 from tests.bench.history_rows import TABLES, Size, analyze, fill
 from tests.plans import kept, nodes, plan
@@ -299,40 +297,3 @@ def test_a_kept_plan_of_the_order_rates_reads_the_orders_of_each_account_alone()
     of_each = [node for node, _ in nodes(root) if "SubPlan" in node.get("Subplan Name", "")]
     used = {index for node in of_each for index in indexes(node)}
     assert used == {"orders_account_symbol"}
-
-
-ARRIVED = """
-INSERT INTO inbound_posts (source, ident, post_id, username, item, received_at, stored)
-SELECT 'partner', n, n, 'author' || n %% 50, '{}', %(at)s, n %% 1000 > 0 FROM generate_series(1, 20000) AS n
-"""
-
-
-def test_what_was_stored_long_ago_is_not_read_for_what_arrived() -> None:
-    now = clock.now()
-    kept, again = now - timedelta(days=90), now - timedelta(days=1)
-    for number in range(50):
-        make.account(username=f"Author{number}", source="partner")
-    with connection.cursor() as cursor:
-        cursor.execute(ARRIVED, {"at": now - timedelta(days=30)})
-        cursor.execute("ANALYZE inbound_posts, ct_accounts")
-    sources = {"sources": ["partner"], "kept": kept, "recent": again}
-    items = {"source": "partner", "username": "author0", "kept": kept, "again": again, "most": 1_000}
-
-    assert rows_read(inbound.ACCOUNTS, sources, "inbound_posts") == 1  # of the account that has some
-    assert rows_read(inbound.WAITING, items, "inbound_posts") == 20
-    assert rows_read(inbound.MARK, items, "inbound_posts") == 20
-
-
-def rows_read(sql: str, params: Any, table: str) -> int:
-    """Return how many rows of a table a statement reads."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
-        found = cursor.fetchone()[0]
-    [whole] = json.loads(found) if isinstance(found, str) else found
-    return int(
-        sum(
-            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-            for node, _ in nodes(whole["Plan"])
-            if node.get("Relation Name") == table and node["Node Type"] != "ModifyTable"
-        )
-    )
