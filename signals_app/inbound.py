@@ -111,7 +111,7 @@ def accounts(sources: Iterable[str]) -> dict[str, set[str]]:
     """Return source -> names, in lower case, of its accounts of which something arrived that may not be stored yet."""
     now = clock.now()
     found: dict[str, set[str]] = defaultdict(set)
-    values = {"sources": list(sources), "kept": now - KEPT, "recent": now - RECENT}
+    values: dict[str, Any] = {"sources": list(sources), "kept": now - KEPT, "recent": now - RECENT}
     with connection.cursor() as cursor:
         cursor.execute(ACCOUNTS, values)
         for source, username in cursor:

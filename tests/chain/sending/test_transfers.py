@@ -45,7 +45,7 @@ def mine(world: World, blocks: int = 2) -> None:
 
 
 def watched(world: World, role: str = "rogue", **values: Any) -> WatchedAddress:
-    given = {"label": "Treasury", "min_usd": D(0)} | values
+    given: dict[str, Any] = {"label": "Treasury", "min_usd": D(0)} | values
     return transfers.add("local", world.accounts[role], **given)
 
 
