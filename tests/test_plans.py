@@ -113,7 +113,10 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "reasons": ["manual"] * 2, "at_once": True}),
         set(),
     ),
-    "fan-out": (lambda: (planning.FAN_OUT, {"now": clock.now(), "only": None}), {"signals_pending"}),
+    "fan-out": (
+        lambda: (planning.FAN_OUT, {"now": clock.now(), "only": None, "most": 2_000}),
+        {"signals_pending"},
+    ),
     "concluded signals": (lambda: (planning.FINISHED_SIGNALS, None), {"signals_pending"}),
     "left behind": (lambda: (tasks.LEFT_BEHIND, {"tries": 3}), {"orders_planned", "signals_pending"}),
     "fills to be booked": (lambda: (book.FILLED, booking()), {"orders_unbooked"}),

@@ -102,7 +102,7 @@ def place_due_orders(
     waiting = quarantine.due(planned)
     for batch in quarantine.batches(planned, waiting, batch_size, budget):
         if batch[0].purpose == Purpose.OPEN and len(waiting) > 1:
-            pace.give_way(passes.policy().exits.entries_wait_seconds)
+            give_way()
         counts.due += len(batch)
         with quarantine.counted_for_each(batch):
             for placed in place(batch, venue(batch[0].venue), policy, shares):
@@ -110,6 +110,11 @@ def place_due_orders(
         if counts.waiting:
             break
     return counts
+
+
+def give_way() -> None:
+    """Let closing orders that are not sent yet go first."""
+    pace.give_way(passes.policy().exits.entries_wait_seconds)
 
 
 def place(

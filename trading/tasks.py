@@ -62,7 +62,7 @@ def entry_pass(shard: Shard = ALL) -> Counts:
         expired = planning.expire_signals() if late else 0
         if unfunded:
             fund_due()
-        planned = planning.fan_out() if pending else 0
+        planned = planning.fan_out(between=execute.give_way) if pending else 0
         _wake_others(shard)
     limits = risk_limits()  # where it cannot be read only new entries stop
     opening = execute.PlacementCounts()

@@ -72,6 +72,20 @@ def test_fan_out_to_500_deployments_is_one_statement(trader: Trader, django_asse
         assert planning.fan_out() == 0
 
 
+def test_a_crowd_is_planned_in_batches_and_exits_may_go_between(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "BATCH", 2)
+    others = [make.deployment(trader.agent, funded=False) for _ in range(4)]
+    trader.signal()
+    planned: list[int] = []
+
+    assert planning.fan_out(between=lambda: planned.append(Order.objects.count())) == 5
+    assert planned == [2, 4]
+    served = Order.objects.order_by("pk").values_list("deployment_id", flat=True)
+    assert list(served) == [trader.deployment.pk, *(one.pk for one in others)]
+
+
 def test_an_order_takes_side_and_terms_from_its_signal(trader: Trader) -> None:
     long, short = trader.signal(leverage=D(3)), trader.signal(side="short", token="BTC")
     planning.fan_out()

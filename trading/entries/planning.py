@@ -1,5 +1,7 @@
 """Plan one entry per active deployment of a signal; expire signals past their time, finish those that are decided."""
 
+from collections.abc import Callable
+
 from django.db import connection, transaction
 
 from maxxit.core import clock
@@ -23,6 +25,7 @@ WITH planned AS (
     WHERE s.state = 'pending' AND s.expires_at > %(now)s AND (%(only)s::bigint IS NULL OR s.id = %(only)s)
       AND NOT EXISTS (SELECT FROM orders o WHERE o.signal_id = s.id AND o.deployment_id = d.id AND o.purpose = 'open')
     ORDER BY s.id, d.last_entry, d.id
+    LIMIT %(most)s
     ON CONFLICT DO NOTHING
     RETURNING id, deployment_id, reason, correlation_id
 ), told AS (
@@ -38,17 +41,27 @@ SELECT count(*) FROM planned
 """
 """Orders are served by ascending id: of a signal's deployments the one served longest ago is planned first. An entry
 whose owner confirms each waits for that (`trading.deployments.confirmation`)."""
+BATCH = 2_000
+"""Orders that one statement plans."""
 
 
-def fan_out(only: int | None = None) -> int:
+def fan_out(only: int | None = None, *, between: Callable[[], None] | None = None) -> int:
     """Plan one entry order for each active deployment of each pending signal; return how many.
 
-    `only`: the id of one signal; None: all.
+    Args:
+        only: the id of one signal; None: all.
+        between: called between two batches, outside a transaction of this function.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(FAN_OUT, {"now": clock.now(), "only": only})
-        [planned] = cursor.fetchone()
-        return int(planned)
+    planned = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(FAN_OUT, {"now": clock.now(), "only": only, "most": BATCH})
+            [of_batch] = cursor.fetchone()
+        planned += of_batch
+        if of_batch < BATCH:
+            return planned
+        if between:
+            between()
 
 
 def expire_signals() -> int:
