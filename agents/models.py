@@ -61,7 +61,11 @@ class Agent(models.Model):
     exit_preset = models.CharField(
         max_length=12,
         default=ExitPreset.SIGNAL.value,
-        choices=[("signal", "As the signal says"), *choices(Preset)],
+        choices=[
+            ("signal", "As the signal says"),
+            *choices(Preset),
+            ("volatility", "Stop loss by forecast volatility"),
+        ],
     )
     min_confidence = models.DecimalField(
         **FRACTION,

@@ -23,7 +23,7 @@ from maxxit.llm.ask import ask
 from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import VenuePolicy, venue_policy
-from signals_app import score
+from signals_app import score, stops
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
 from signals_app.evidence.posts import shares
@@ -158,10 +158,12 @@ def _consider(
     decision = score.decide(limits, calls, facts.markets.get(token), facts.social.get(token))
     if isinstance(decision, Proposed) and policy.proposer == "model":
         decision = _ask_model(agent, token, facts, decision, limits)
+    if isinstance(decision, Declined):
+        return decision
+    decision, stop = stops.by_volatility(agent, token, decision, policy.volatility_stop, facts.at)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
-    if isinstance(decision, Proposed) and not _store(agent, token, facts, decision, expires_at):
-        return _bucket_taken(facts)
-    return decision
+    stored = _store(agent, token, facts, decision, stop, expires_at)
+    return decision if stored else _bucket_taken(facts)
 
 
 def limits_of(agent: Agent, token: str, policy: Generate, venue: VenuePolicy) -> Limits:
@@ -224,8 +226,19 @@ def _own_correlation(agent: Agent, token: str, bucket: datetime) -> UUID:
     return correlation.derive_id("signal", agent.pk, token, bucket.isoformat())
 
 
-def _store(agent: Agent, token: str, facts: Facts, proposed: Proposed, expires_at: datetime) -> bool:
-    """Write the signal, its posts and its event; returns False when the bucket already has a signal."""
+def _store(
+    agent: Agent,
+    token: str,
+    facts: Facts,
+    proposed: Proposed,
+    stop: dict[str, str | int],
+    expires_at: datetime,
+) -> bool:
+    """Write the signal, its posts and its event; returns False when the bucket already has a signal.
+
+    Args:
+        stop: what the stop loss is based on, where the agent's preset takes it from a forecast; else empty.
+    """
     scored = proposed.scored
     corr = facts.posts[scored.calls[0].post].correlation_id if scored.calls else None
     try:
@@ -247,6 +260,7 @@ def _store(agent: Agent, token: str, facts: Facts, proposed: Proposed, expires_a
                     "weights": agent.weights,
                     "posts": {str(post): f"{share:f}" for post, share in shares(scored.calls).items()},
                     **({} if venue_policy(agent.venue).is_spot else {"risk": proposed.risk}),
+                    **({"stop": stop} if stop else {}),
                 },
                 market=facts.markets[token].as_json(),
                 snapshot_id=facts.snapshots.get(token),

@@ -50,6 +50,15 @@ class PerpsLevels(Levels):
         return self
 
 
+class VolatilityStop(Policy):
+    """Stop loss of agents with the exit preset `volatility`."""
+
+    horizon_hours: Annotated[int, Field(ge=1, le=168)] = 24
+    """Of the volatility model (`horizons_hours` in config/models.yaml)."""
+    multiple: Annotated[Decimal, Field(gt=0, le=10)] = Decimal("1.5")
+    """Standard deviations of the return over the horizon."""
+
+
 class Generate(Policy):
     """Buckets, windows, levels and caps of the generate stage."""
 
@@ -61,6 +70,7 @@ class Generate(Policy):
     warm_up_bars: int = Field(ge=40)
     spot: Levels
     perps: PerpsLevels
+    volatility_stop: VolatilityStop = VolatilityStop()
     signal_ttl_hours: Count
     max_signals_per_author_per_day: Count
     max_signals_per_token_per_day: Count

@@ -25,12 +25,14 @@ from trading.venues.paper import PaperVenue
 RECORDED = (
     "is recorded on the tape: write another one with `manage.py replay --tape FILE` and that configuration"
 )
+OF_FORECASTS = "takes stops from live forecasts, which a tape does not hold"
 REFUSED: Mapping[str, str] = {
     "generate.bar_minutes": RECORDED,
     "generate.bars": RECORDED,
     "generate.warm_up_bars": RECORDED,
     "generate.bucket_hours": RECORDED,
     "generate.social_hours": RECORDED,
+    "generate.volatility_stop": OF_FORECASTS,
     "generate.proposer": "asks a model, which the fast backtest does not",
     "generate.perps": "needs leverage, which the fast backtest does not represent",
     "generate.signal_ttl_hours": "concerns signals that wait, and on paper each is executed when it is made",
@@ -304,6 +306,10 @@ def _validated(schema: Any, values: dict[str, Any], changes: Changes) -> Any:
 
 
 def _trader(agent: TapedAgent, policy: RiskPolicy) -> Trader:
+    if agent.exit_preset == ExitPreset.VOLATILITY:
+        raise Misconfigured(
+            f"agents.{agent.name}.exit_preset: {ExitPreset.VOLATILITY} {OF_FORECASTS}: choose another preset"
+        )
     fees = policy.fees
     return Trader(
         agent.id,

@@ -53,12 +53,16 @@ class Preset(StrEnum):
 
 
 class ExitPreset(StrEnum):
-    """The named sets of exit rules; SIGNAL keeps the levels of the signal."""
+    """The named sets of exit rules.
+
+    SIGNAL keeps the levels of the signal; so does VOLATILITY, whose signals take their stop from a volatility forecast.
+    """
 
     SIGNAL = "signal"
     CONSERVATIVE = "conservative"
     MODERATE = "moderate"
     AGGRESSIVE = "aggressive"
+    VOLATILITY = "volatility"
 
 
 def choices(words: type[StrEnum]) -> list[tuple[str, str]]:

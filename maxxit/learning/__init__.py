@@ -1,6 +1,6 @@
 """Features, forecasts, promotion gates and the registry of trained models (docs/models.md).
 
-Only commands import numpy from here. Nothing makes or reads forecasts yet.
+Only commands and the tasks of the queue `default` import numpy from here; decisions read stored forecasts.
 """
 
 import os

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from maxxit.core.errors import Rejected
 from maxxit.learning import features, statistics
 from maxxit.learning.forecasters import FORECASTERS, Forecasts, Rows
+from maxxit.learning.gates import COST
 from maxxit.learning.hours import Floats, Hours
 from maxxit.learning.metrics import FOLDS, Comparison, DirectionMetrics, VolatilityMetrics
 
@@ -23,8 +24,6 @@ FIRST_TRAINING = 0.2
 """Fraction of the time before the first fold, at least `LEAST_TRAINING`."""
 LEAST_TRAINING = 24 * 7
 """Hours with features before the first fold."""
-COST = 0.0030
-"""Fraction of the traded amount for opening and closing a trade (30 bp)."""
 SHORTEST_DIRECTION = 2
 """Hours: with a horizon of one, an entry one hour late would leave when it enters."""
 THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)

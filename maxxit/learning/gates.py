@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from maxxit.learning.metrics import DirectionMetrics, Metrics, VolatilityMetrics
 
+COST = 0.0030
+"""Fraction of the traded amount for opening and closing a trade (30 bp)."""
 COVERAGE_80, COVERAGE_90 = (0.75, 0.85), (0.85, 0.95)
 LEAST_DEFLATED_SHARPE = 0.95
 LEAST_POSITIVE_FOLDS = 3

@@ -46,6 +46,16 @@ class Hours:
         """Return the hour number at which each row was complete: hour 1 is 1970-01-01 01:00."""
         return self.first + 1 + np.arange(len(self), dtype=np.int64)
 
+    def last(self, rows: int) -> "Hours":
+        """Return the newest `rows` rows."""
+        begin = max(0, len(self) - rows)
+        cut = (self.close, self.high, self.low, self.volume, self.variance, self.posts, self.sides)
+        return Hours(self.symbol, self.first + begin, *(column[begin:] for column in cut))
+
+    def missing_pct(self) -> float:
+        """Return the percentage of hours whose close is not known."""
+        return float(np.isnan(self.close).mean()) * 100
+
     def until(self, rows: int) -> "Hours":
         """Return the first `rows` rows: what was known at the end of the last of them."""
         cut = (self.close, self.high, self.low, self.volume, self.variance, self.posts, self.sides)

@@ -84,3 +84,40 @@ class Forecast(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.at:%Y-%m-%d %H:%M}: {self.sigma:.4f}"
+
+
+class TrainingRun(models.Model):
+    """What became of one training of a night.
+
+    Its row is written before the training begins, so that a process that dies leaves it `running`; the next pass of the
+    night tries again.
+    """
+
+    class Outcome(models.TextChoices):
+        """How it ended."""
+
+        RUNNING = "running"
+        TRAINED = "trained"
+        REFUSED = "refused"
+        FAILED = "failed"
+
+    night = models.DateField(help_text="UTC; the data end at its midnight")
+    kind = models.CharField(max_length=20, help_text="forecaster, as in maxxit.learning.forecasters")
+    horizon_hours = models.PositiveSmallIntegerField()
+    outcome = models.CharField(max_length=8, choices=Outcome.choices, default=Outcome.RUNNING)
+    attempts = models.PositiveSmallIntegerField(default=1)
+    reason = models.TextField(blank=True, help_text="why the data were refused, or what failed")
+    left_out = models.JSONField(default=dict, help_text="symbol -> why it was not trained on")
+    model = models.ForeignKey(TrainedModel, models.CASCADE, null=True, related_name="runs")
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "training_runs"
+        ordering = ("-night", "kind", "horizon_hours")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["night", "kind", "horizon_hours"], name="one_training_a_night")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.horizon_hours} h of {self.night}: {self.outcome}"

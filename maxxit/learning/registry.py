@@ -6,21 +6,22 @@ Every change is one transaction, so a process that dies leaves the model that se
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, models, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.events.record import advance, record
-from maxxit.learning import gates
-from maxxit.learning.forecasters import FORECASTERS
+from maxxit.learning import gates, shadow
 from maxxit.learning.gates import Verdict
-from maxxit.learning.hours import Hours
 from maxxit.learning.metrics import parse
 from maxxit.learning.models import TrainedModel
 from maxxit.learning.states import ModelState
 from maxxit.pipeline import release
+
+if TYPE_CHECKING:
+    from maxxit.learning.hours import Hours
 
 
 def named(pk: int) -> TrainedModel:
@@ -53,12 +54,13 @@ class Trained:
     """False where the same fit was stored already: training can be repeated after a crash."""
 
 
-def train(kind: str, horizon: int, series: Sequence[Hours], seed: int) -> Trained:
+def train(kind: str, horizon: int, series: "Sequence[Hours]", seed: int) -> Trained:
     """Fit a forecaster to all data, evaluate it by walk-forward, and store it as a candidate with its verdict.
 
     Raises Rejected where the data do not suffice.
     """
     from maxxit.learning import evaluate, sources  # numpy
+    from maxxit.learning.forecasters import FORECASTERS
 
     forecaster = FORECASTERS.open(kind)
     start, end = sources.span(series)
@@ -117,8 +119,6 @@ def verdict(row: TrainedModel, incumbent: TrainedModel | None = None) -> Verdict
 
 def shadow_verdict(row: TrainedModel) -> Verdict:
     """Judge what a direction model forecast while in shadow."""
-    from maxxit.learning import shadow  # numpy
-
     found = shadow.results(row)
     return gates.judge_shadow(found.days, found.trades, found.net_return)
 
@@ -140,11 +140,12 @@ def next_step(row: TrainedModel) -> tuple[ModelState | None, Verdict | None]:
     return None, None
 
 
-def promote(row: TrainedModel, *, by: str, why: str = "") -> list[str]:
+def promote(row: TrainedModel, *, by: str, why: str = "", person: bool = True) -> list[str]:
     """Move a model as far towards serving as its gates allow; return the states that it entered.
 
-    A volatility model that passes its gate serves at once, a direction model rests in shadow. A retired model that
-    served before serves again. The model that served until now is retired in the same transaction.
+    Without a person a model stops in shadow, except a newer fit of the volatility model that serves: a person approved
+    that kind. A retired model that served before serves again. The model that served until now is retired in the same
+    transaction.
 
     Raises Rejected with the check that failed, its value and its limit, where the model cannot move at all.
     """
@@ -163,14 +164,23 @@ def promote(row: TrainedModel, *, by: str, why: str = "") -> list[str]:
                     f"{failed.limit}",
                     code=failed.name,
                 )
+            if target == ModelState.APPROVED and not person and not _is_refresh(row):
+                break
             _enter(row, target, found, by, why)
             entered.append(target)
     if not entered:
         raise Rejected(
-            f"model {row.pk} ({row}) is {row.state} and cannot move: a retired one must have served before",
+            f"model {row.pk} ({row}) is {row.state} and cannot move: one in shadow waits for "
+            "`manage.py models promote`, a retired one must have served before",
             code="no_step",
         )
     return entered
+
+
+def _is_refresh(row: TrainedModel) -> bool:
+    """Return whether a volatility model is a newer fit of the same kind as the one that serves."""
+    incumbent = serving(row.purpose, row.horizon_hours)
+    return row.purpose == "volatility" and incumbent is not None and incumbent.kind == row.kind
 
 
 def _enter(row: TrainedModel, target: ModelState, found: Verdict | None, by: str, why: str) -> None:
@@ -193,6 +203,26 @@ def retire(row: TrainedModel, *, by: str, why: str) -> None:
     if row.state == ModelState.RETIRED:
         raise Rejected(f"model {row.pk} ({row}) is retired already", code="no_step")
     advance(row, ModelState.RETIRED, why=why, data={"by": by})
+
+
+def candidates() -> list[TrainedModel]:
+    """Return what the morning deployer looks at: the newest candidate of each kind and horizon, and later states."""
+    newest = (
+        TrainedModel.objects.filter(state=ModelState.CANDIDATE)
+        .order_by("kind", "horizon_hours", "-pk")
+        .distinct("kind", "horizon_hours")
+    )
+    later = TrainedModel.objects.filter(state__in=[ModelState.SHADOW, ModelState.APPROVED]).order_by("pk")
+    return [*newest, *later]
+
+
+def superseded_by(row: TrainedModel) -> list[TrainedModel]:
+    """Return the older models of the same kind and horizon that do not serve and are not retired."""
+    waiting = [ModelState.CANDIDATE, ModelState.SHADOW, ModelState.APPROVED]
+    same = TrainedModel.objects.filter(
+        purpose=row.purpose, kind=row.kind, horizon_hours=row.horizon_hours, state__in=waiting
+    )
+    return list(same.filter(pk__lt=row.pk).order_by("pk"))
 
 
 def _json(found: Verdict) -> list[dict[str, str | bool]]:

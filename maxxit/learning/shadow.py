@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 
 from maxxit.core import clock
-from maxxit.learning.evaluate import COST
+from maxxit.learning.gates import COST
 from maxxit.learning.models import Forecast, TrainedModel
 from maxxit.market import candles
 

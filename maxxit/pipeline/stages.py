@@ -142,6 +142,7 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     INGEST_ARRIVED: {"queue": "ingest"},
     "maxxit.knowledge.*": {"queue": "default"},
     "maxxit.chat.*": {"queue": "default"},
+    "maxxit.learning.*": {"queue": "default"},
     # Only price rules read them: prices do not wait for a slow source.
     "maxxit.market.tasks.refresh_funding": {"queue": "default"},
     "maxxit.market.*": {"queue": "market"},

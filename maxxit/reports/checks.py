@@ -27,6 +27,7 @@ from maxxit.core.errors import MaxxitError
 from maxxit.core.money import ZERO, plain
 from maxxit.embedded.processes import port_taken
 from maxxit.knowledge.policy import policy as knowledge_policy
+from maxxit.learning import watchdog
 from maxxit.learning.policy import policy as models_policy
 from maxxit.llm.policy import policy as llm_policy
 from maxxit.market import candles, quotes
@@ -451,6 +452,20 @@ def relays() -> Check:
     return _run("relays", "see `manage.py bus status`; `manage.py bus run` must be running", probe)
 
 
+def trained_models() -> Check:
+    """Check that models that serve forecast, and that the trainings of the last night did not fail."""
+
+    def probe() -> str:
+        if wrong := watchdog.problems():
+            raise LookupError("; ".join(wrong))
+        return "forecasts are up to date, and no training failed"
+
+    fix = (
+        "see `manage.py models runs` and the log of the worker of queue default; `manage.py models forecast`"
+    )
+    return _run("trained models", fix, probe)
+
+
 def disk() -> Check:
     """Check the free space of the data folder's disk."""
 
@@ -604,7 +619,7 @@ def everything() -> Iterator[Check]:
     yield database_role()
     yield releases()
     yield from canaries()
-    for check in (feeds, stream, candle_gaps, accounts, billing, relays, disk, clocks):
+    for check in (feeds, stream, candle_gaps, accounts, billing, relays, trained_models, disk, clocks):
         yield check()
     yield from readable("gate", gates, "it counts as closed; see postgres")
     for check in (books, parts, safes):

@@ -44,6 +44,7 @@ EXITS = {
     ExitPreset.CONSERVATIVE: "Conservative: close stop loss and target",
     ExitPreset.MODERATE: "Moderate",
     ExitPreset.AGGRESSIVE: "Aggressive: wide stop loss and target",
+    ExitPreset.VOLATILITY: "As each signal says, stop loss by the forecast volatility",
 }
 
 

@@ -71,6 +71,7 @@ MENU = (
             ("Knowledge", "menu_book", "knowledge.document"),
             ("Trained models", "model_training", "learning.trainedmodel"),
             ("Forecasts", "trending_up", "learning.forecast"),
+            ("Trainings", "bedtime", "learning.trainingrun"),
             ("Events", "list_alt", "events.event"),
             ("Quotes", "sell", "market.quote"),
             ("Candles", "candlestick_chart", "market.candle"),

@@ -73,6 +73,8 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
         ("agents.Follower.weights.rsi", "x", "'x' is not a whole number from 0 to 100"),
         ("agents.Follower.weights.moon", "5", "moon"),
         ("agents.Follower.exit_preset", "slow", "'slow' is not one of"),
+        ("agents.Follower.exit_preset", "volatility", "takes stops from live forecasts"),
+        ("generate.volatility_stop.multiple", "2", "takes stops from live forecasts"),
         ("agents.Follower.tokens", "BTC", "no indicators of BTC are on the tape"),
         ("agents.Follower.tokens", "XXX", "XXX is not on the tape"),
         ("agents.Follower.monthly_fee", "", "is no setting of an agent; known: min_confidence"),

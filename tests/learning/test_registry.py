@@ -48,11 +48,12 @@ def test_a_model_is_trained_once_for_the_same_data() -> None:
     assert (fitted.parameters, fitted.metrics) == (first.model.parameters, first.model.metrics)
 
 
-def test_a_volatility_model_serves_once_its_gate_passes_and_replaces_the_one_before() -> None:
+def test_a_person_approves_the_first_volatility_model_and_a_newer_fit_replaces_it() -> None:
     old = made()
     new = made(number=1, incumbent={"model": old.pk, "low_pct": 0.1, "qlike": 0.3})
-    assert registry.promote(old, by="ann") == ["shadow", "approved", "serving"]
-    registry.promote(new, by="ann")
+    assert registry.promote(old, by="deployer", person=False) == ["shadow"]
+    assert registry.promote(old, by="ann") == ["approved", "serving"]
+    assert registry.promote(new, by="deployer", person=False) == ["shadow", "approved", "serving"]
     old.refresh_from_db()
     assert (old.state, new.state) == (ModelState.RETIRED, ModelState.SERVING)
     assert registry.promote(old, by="ann") == ["approved", "serving"]  # back in one command

@@ -244,8 +244,9 @@ class RiskPolicy(Policy):
     @model_validator(mode="after")
     def _every_preset(self) -> "RiskPolicy":
         for key, configured, presets in (("sizing", self.sizing, Preset), ("exits", self.exits, ExitPreset)):
-            if missing := set(presets) - set(configured):
+            if missing := set(presets) - set(configured) - {ExitPreset.VOLATILITY}:
                 raise ValueError(f"{key} lacks {', '.join(sorted(missing))}")
+        self.exits.setdefault(ExitPreset.VOLATILITY, self.exits[ExitPreset.SIGNAL])  # files written before it
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from maxxit.core.commands import OpsCommand, by_option, count, operator, whole
 from maxxit.core.errors import Rejected
 from maxxit.learning import registry
 from maxxit.learning.forecasters import DEFAULT, FORECASTERS
-from maxxit.learning.models import TrainedModel
+from maxxit.learning.models import TrainedModel, TrainingRun
 from maxxit.learning.policy import policy
 from maxxit.learning.states import ModelState
 
@@ -28,6 +28,10 @@ class Command(OpsCommand):
         "promote": "move a model on towards serving, as far as its gates allow",
         "retire": "take a model out of use",
         "explain": "show the value and limit of each check of a model's gate, and what its forecasts are made of",
+        "night": "train what this night still lacks, as the night trainer does",
+        "runs": "list the trainings of the last nights, with the reasons of refused ones",
+        "deploy": "retire models whose live skill is lost and move candidates on, as the morning deployer does",
+        "forecast": "store the forecasts of the newest hour",
         "gate-test": "measure how often the gate promotes noise, and how often it finds what was planted",
     }
     epilog = """examples:
@@ -39,6 +43,10 @@ class Command(OpsCommand):
     def options(self, parser: CommandParser, action: str) -> None:
         if action in ("show", "promote", "retire", "explain"):
             parser.add_argument("model", type=count, help="its id")
+        if action == "deploy":
+            parser.add_argument("--dry-run", action="store_true", help="only say what each gate measures")
+        if action == "runs":
+            parser.add_argument("-n", type=count, default=20, help="how many (default 20)")
         if action == "list":
             parser.add_argument("--state", choices=list(ModelState), help="only models in this state")
             parser.add_argument("-n", type=count, default=20, help="how many (default 20)")
@@ -155,6 +163,44 @@ class Command(OpsCommand):
         for name, weight in strongest:
             self.say(f"  {weight:+.4f}  {name}")
         return _summary(row) | {"next": target, "checks": checks, "terms": dict(strongest)}
+
+    def _night(self, options: dict[str, Any]) -> dict[str, Any]:
+        from maxxit.learning import night  # numpy
+
+        done = night.run()
+        self.say(f"night of {done.night}: {len(done.trained)} trained, {done.left} left for the next pass")
+        for name, why in (done.refused | done.failed).items():
+            self.say(f"  {name}: {why}", "WARNING")
+        return asdict(done)
+
+    def _runs(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        heads = ("night", "kind", "horizon_hours", "outcome", "attempts", "model", "reason")
+        rows = [
+            {name: getattr(run, "model_id" if name == "model" else name) for name in (*heads, "left_out")}
+            for run in TrainingRun.objects.all()[: options["n"]]
+        ]
+        self.table(heads, [[row[name] for name in heads] for row in rows])
+        return rows
+
+    def _deploy(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        from maxxit.learning import morning  # numpy
+
+        decisions = [decision.as_json() for decision in morning.deploy(dry_run=options["dry_run"])]
+        for one in decisions:
+            moved = " → ".join([one["state"], *one["entered"]])
+            self.say(f"model {one['model']} ({one['name']}): {moved} {one['held_back']}".rstrip())
+            if options["dry_run"]:
+                self._checks(one["checks"])
+        return decisions
+
+    def _forecast(self, options: dict[str, Any]) -> dict[str, int]:
+        from maxxit.learning import live  # numpy
+
+        done = live.record_forecasts()
+        self.say(
+            f"{done['forecasts']} forecasts of {done['models']} models stored, {done['unusable']} unusable"
+        )
+        return done
 
     def _gate_test(self, options: dict[str, Any]) -> dict[str, Any]:
         from maxxit.learning import gate_test  # numpy
