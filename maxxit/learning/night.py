@@ -1,7 +1,7 @@
 """The night trainer: fit each configured kind and horizon to the candles up to midnight UTC, and store the candidates.
 
 A pass trains what the night still lacks and can be killed at any moment: the data end at midnight and the registry
-stores a fit once, so that the next pass goes on where the last one ended. The model that serves is not touched.
+stores a fit once, so that the next pass resumes. The model that serves is not touched.
 """
 
 import time
