@@ -185,7 +185,7 @@ RUNS: dict[str, Words] = {
     "knowledge sweep": lambda w, f: [],
     "llm": lambda w, f: ["last", "-n", "1"],
     "lots": lambda w, f: ["--csv", str(f / "lots.csv")],
-    "models gate-test": lambda w, f: ["--noise", "1", "--planted", "0"],
+    "models gate-test": lambda w, f: ["--noise", "1", "--planted", "1"],
     "models list": lambda w, f: [],
     "models night": lambda w, f: [],
     "models runs": lambda w, f: [],
