@@ -34,6 +34,8 @@ ELSEWHERE = {
     **{name: "tests/ops/test_backups.py, a folder and another database" for name in
        ("backup", "backup list", "backup drill", "restore")},
     **{f"workers {action}": "tests/ops/test_workers.py, running processes" for action in ("status", "start", "stop")},
+    **{f"addresses {action}": "tests/chain/sending/test_transfers.py, a chain" for action in
+       ("add", "list", "label", "remove")},
     **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
        ("set", "test", "remove", "rotate", "new-key")},

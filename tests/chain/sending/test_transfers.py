@@ -1,11 +1,15 @@
 """Watched addresses on a real node: transfers of tokens and of the coin, once each, when they are final."""
 
+import json
 from decimal import Decimal as D
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.models import Event
@@ -200,3 +204,26 @@ def test_what_is_watched_no_more_is_not_reported_and_a_later_address_begins_anew
     watched(world)
     assert watch_transfers() == 0
     assert reported() == []
+
+
+def test_the_command_adds_lists_renames_and_removes(world: World) -> None:
+    user = User.objects.create_user("alice")
+    place = ["--chain", "local", "--address", world.accounts["rogue"]]
+
+    def run(action: str, *words: str) -> Any:
+        out = StringIO()
+        call_command("addresses", action, *words, "--json", stdout=out)
+        return json.loads(out.getvalue())
+
+    added = run("add", *place, "--label", "Treasury", "--min-usd", "1000", "--user", user.username)
+    assert added == {
+        "chain": "local", "address": world.accounts["rogue"], "label": "Treasury", "min_usd": "1000", "user": "alice",
+    }  # fmt: skip
+    assert run("list") == [added]
+    assert run("label", *place, "--label", "Reserve") == added | {"label": "Reserve"}
+    assert run("remove", *place) == added | {"label": "Reserve"}
+    assert run("list") == []
+    with pytest.raises(CommandError, match="is not watched"):
+        run("remove", *place)
+    with pytest.raises(CommandError, match="60 at most"):
+        run("add", *place, "--label", "x" * 61)
