@@ -22,7 +22,7 @@ from maxxit.learning.features import WARM_UP
 from maxxit.learning.hours import Hours
 from maxxit.learning.models import TrainingRun
 from maxxit.learning.policy import policy
-from maxxit.pipeline.interrupts import ENDS_THE_PASS
+from maxxit.pipeline.interrupts import ends_the_pass
 
 log = structlog.get_logger(__name__)
 
@@ -138,9 +138,9 @@ def _train(
     except Rejected as error:
         result = {"outcome": Outcome.REFUSED, "reason": str(error)}
         done.refused[name] = str(error)
-    except ENDS_THE_PASS:  # the row stays `running`; the next pass tries again
-        raise
     except Exception as error:
+        if ends_the_pass(error):  # the row stays `running`; the next pass tries again
+            raise
         log.exception("training_failed", kind=kind, horizon_hours=horizon)
         result = {"outcome": Outcome.FAILED, "reason": f"{type(error).__name__}: {error}"[:500]}
         done.failed[name] = result["reason"]
