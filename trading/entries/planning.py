@@ -56,7 +56,7 @@ def fan_out(only: int | None = None, *, between: Callable[[], None] | None = Non
     while True:
         with connection.cursor() as cursor:
             cursor.execute(FAN_OUT, {"now": clock.now(), "only": only, "most": BATCH})
-            [of_batch] = cursor.fetchone()
+            of_batch = int(cursor.fetchone()[0])
         planned += of_batch
         if of_batch < BATCH:
             return planned
