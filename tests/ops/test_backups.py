@@ -16,6 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.embedded.template import connected_to
 from maxxit.events.models import Event
