@@ -34,6 +34,7 @@ PATHS = OWNER_PATHS | {
     "positions.profitmark": ("deployment:owner",),
     "trading.fundingpayment": ("deployment:owner",),
     "trading.ledgerentry": ("deployment:owner",),  # withdrawals have no order
+    "trading.watchedaddress": ("user",),
 }
 """Model -> lookup paths to its owner, as in `OWNER_PATHS`."""
 SECRET = frozenset(

@@ -155,6 +155,8 @@ class World:
             deployment.agent,
             token=draft.symbol,
             side=draft.side,
+            bucket=START
+            + timedelta(hours=6) * Signal.objects.count(),  # one signal per agent, token and bucket
             risk_model={"posts": weights} if weights else {},
         )
         signal.posts.set([post for post, _ in posts])
