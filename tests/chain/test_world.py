@@ -48,6 +48,19 @@ def test_a_transaction_that_no_block_takes_ends_with_its_hash(monkeypatch: pytes
         transact(Idle(), "0x1", None, b"")  # type: ignore[arg-type]  # the two things of Rpc that it uses
 
 
+def test_a_transaction_that_waits_is_mined(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful:
+        url = "http://forgetful"
+        mined = False
+
+        def __call__(self, method: str, *params: object) -> object:
+            self.mined = self.mined or method == "evm_mine"
+            return {"status": "0x1"} if method == "eth_getTransactionReceipt" and self.mined else None
+
+    monkeypatch.setattr("maxxit.ops.devchain.world.MINE_SECONDS", 0)
+    assert transact(Forgetful(), "0x1", None, b"") == {"status": "0x1"}  # type: ignore[arg-type]  # as above
+
+
 def test_demo_safe_has_its_money_and_policy(lab: Lab) -> None:
     assert lab.usdc() == 10_000 * USDC
     assert m.decode_policy(lab.raw(m.policies_data(lab.safe))) == lab.world.policy()
