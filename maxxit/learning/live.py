@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import structlog
 
 from maxxit.core import clock
 from maxxit.learning import features, sources, statistics
@@ -13,6 +14,9 @@ from maxxit.learning.forecasters import FORECASTERS, Rows
 from maxxit.learning.hours import HOUR_SECONDS, Hours
 from maxxit.learning.models import Forecast, TrainedModel
 from maxxit.learning.states import ModelState
+from maxxit.pipeline.interrupts import ends_the_pass
+
+log = structlog.get_logger(__name__)
 
 HOUR = timedelta(hours=1)
 READ_HOURS = features.WARM_UP + features.DAY
@@ -70,7 +74,8 @@ def health_problem(row: TrainedModel, series: Sequence[Hours]) -> str:
 def record_forecasts() -> dict[str, int]:
     """Store the forecasts of the newest hour of every model that serves or rests in shadow; return the counts.
 
-    What is stored already is not computed again. A symbol without a usable forecast gets none.
+    What is stored already is not computed again. A symbol without a usable forecast gets none; a model or symbol that
+    fails stops no other.
     """
     states = (ModelState.SHADOW, ModelState.APPROVED, ModelState.SERVING)
     end = clock.bucket(clock.now(), HOUR)
@@ -84,8 +89,8 @@ def record_forecasts() -> dict[str, int]:
         for hours in series:
             if (row.pk, hours.symbol) in stored:
                 continue
-            found = forecast(row, hours)
-            if not found.usable:
+            found = _forecast_alone(row, hours)
+            if found is None:
                 unusable += 1
                 continue
             made.append(
@@ -96,6 +101,18 @@ def record_forecasts() -> dict[str, int]:
             )  # fmt: skip
     Forecast.objects.bulk_create(made, ignore_conflicts=True)
     return {"models": len(rows), "forecasts": len(made), "unusable": unusable}
+
+
+def _forecast_alone(row: TrainedModel, hours: Hours) -> Now | None:
+    """Return a usable forecast; None where there is none, or where it failed, which is logged."""
+    try:
+        found = forecast(row, hours)
+    except Exception as error:
+        if ends_the_pass(error):
+            raise
+        log.exception("forecast_failed", model=row.pk, symbol=hours.symbol)
+        return None
+    return found if found.usable else None
 
 
 @dataclass(frozen=True)

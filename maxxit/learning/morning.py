@@ -9,6 +9,7 @@ from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.learning import gates, live, registry, shadow
 from maxxit.learning.models import TrainedModel
 from maxxit.learning.states import ModelState
+from maxxit.pipeline.interrupts import ends_the_pass
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,8 @@ def deploy(*, dry_run: bool = False) -> list[Decision]:
             except MaxxitError as error:
                 decision.held_back = str(error)
             except Exception as error:
+                if ends_the_pass(error):
+                    raise
                 log.exception("deploy_failed", model=row.pk)
                 decision.held_back = f"{type(error).__name__}: {error}"[:500]
             made.append(decision)

@@ -102,7 +102,7 @@ class Line:
     replaced: bool = False
 
     def replace(self) -> None:
-        """Close its connections, once its request has ended; whoever waits for its turn leaves it."""
+        """Close its connections once its request has ended; a request that waits for it uses another session."""
         with self.busy:
             self.replaced = True
             self.http.close()

@@ -10,7 +10,7 @@ from maxxit.core import clock
 from maxxit.learning import evaluate, features, forecasts, live, sources, worlds
 from maxxit.learning.forecasters import Har
 from maxxit.learning.forecasts import NoForecast, Volatility
-from maxxit.learning.models import Forecast
+from maxxit.learning.models import Forecast, TrainedModel
 from maxxit.learning.policy import policy
 from maxxit.learning.states import ModelState
 from tests.learning.stored import MIDNIGHT, store_candles, trained
@@ -56,6 +56,15 @@ def test_a_symbol_without_bars_of_the_last_hour_gets_no_forecast() -> None:
     trained(state="serving")
     with clock.frozen(MIDNIGHT + timedelta(days=10)):
         assert live.record_forecasts() == {"models": 1, "forecasts": 0, "unusable": 0}
+
+
+def test_a_broken_model_stops_no_other() -> None:
+    store_candles()
+    broken = trained(state="serving")
+    TrainedModel.objects.filter(pk=broken.pk).update(parameters={})
+    shadow = trained(state="shadow", kind="ewma", horizon_hours=24)
+    assert live.record_forecasts() == {"models": 2, "forecasts": 2, "unusable": 2}
+    assert set(Forecast.objects.values_list("model_id", flat=True)) == {shadow.pk}
 
 
 def test_a_forecast_that_is_not_a_number_is_not_stored() -> None:

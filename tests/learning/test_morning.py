@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from maxxit.core import clock
 from maxxit.learning import live, morning, registry
@@ -130,3 +131,14 @@ def test_a_model_that_cannot_be_judged_does_not_stop_the_others(monkeypatch: pyt
     assert review.held_back == "ZeroDivisionError: empty"
     assert {one.model: one.entered for one in decisions} == {broken.pk: [], whole.pk: ["shadow"]}
     assert states()[serves.pk] == "serving"
+
+
+def test_a_database_that_is_away_ends_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained()
+
+    def away(*_: Any) -> Any:
+        raise OperationalError("the connection is closed")
+
+    monkeypatch.setattr(registry, "next_step", away)
+    with pytest.raises(OperationalError):
+        morning.deploy()
