@@ -25,6 +25,7 @@ from maxxit.backtest.run import Backtest
 from maxxit.core.errors import Misconfigured
 from maxxit.learning.statistics import best_of_luck, deflated_sharpe
 from positions.performance import returns
+from positions.performance.returns import Curve
 
 Changes = Mapping[str, str]
 MOST_VALUES = 1_000
@@ -80,7 +81,7 @@ class Tried:
     changes: Changes
     figures: Figures
     daily: NDArray[np.float64]
-    """Returns by UTC day."""
+    """Returns by UTC day; 0 on days after all capital was lost, so that all settings of a tape have as many."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,15 @@ def _try(backtest: Backtest, settings: Sequence[Changes]) -> list[Tried | str]:
 def _tried(backtest: Backtest, changes: Changes) -> Tried:
     outcome = backtest.run(changes)
     curve = equity_curve(outcome, backtest.market)
-    return Tried(changes, figures_of(outcome, backtest.market, curve), returns.daily(curve).returns)
+    return Tried(changes, figures_of(outcome, backtest.market, curve), returns_by_day(curve))
+
+
+def returns_by_day(curve: Curve) -> NDArray[np.float64]:
+    """Return the return of each UTC day of a curve from its first capital on; 0 on days without capital."""
+    of_days = returns.daily(curve)
+    every = np.zeros(len(of_days.with_capital))
+    every[of_days.with_capital] = of_days.returns
+    return every
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,8 @@ class Daily:
     """At the last point at or before `at`; same shape."""
     returns: Floats
     """Of each day with capital. The first and the last day may be shorter than 24 hours."""
+    with_capital: NDArray[np.bool_]
+    """Which of the days between the points of `at` have a return."""
 
 
 def daily(curve: Curve) -> Daily:
@@ -222,7 +224,8 @@ def daily(curve: Curve) -> Daily:
 
     capital = curve.equity >= MIN_CAPITAL
     if not bool(capital.any()):
-        return Daily(*(np.empty(0) for _ in range(3)))
+        nothing = np.empty(0)
+        return Daily(nothing, nothing, nothing, np.empty(0, dtype=bool))
     start, end = curve.at[int(np.argmax(capital))], curve.at[-1]
     midnights = np.arange(start // DAY + 1, math.ceil(end / DAY)) * DAY
     at = np.unique(np.concatenate(([start], midnights, [end])))
@@ -233,7 +236,7 @@ def daily(curve: Curve) -> Daily:
         + (at - curve.at[place]) * capital[place]
     )
     used = (np.diff(held) > 0) & (index[:-1] > 0)
-    return Daily(at, index, index[1:][used] / index[:-1][used] - 1)
+    return Daily(at, index, index[1:][used] / index[:-1][used] - 1, used)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Sweeps are the same whatever runs them, and say what luck would reach; walk-forwards test on later days only."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,30 @@ def test_one_setting_needs_no_deflation() -> None:
     daily = np.random.default_rng(3).normal(0.001, 0.01, 60)
 
     assert deflated_sharpe(daily, 1) > deflated_sharpe(daily, 1000)
+
+
+def test_settings_that_lose_all_their_capital_break_neither_sweep_nor_walk_forward() -> None:
+    tape = small_tape(days=8)
+    for call in tape.calls:
+        call.sides = {"ETH": "short"}
+    tape.venues["paper"]["shorts"] = True
+    tape.venues["paper"]["options"]["depth_usd"] = 10**9
+    for row in tape.quotes["ETH"]:
+        if row[0] > 400:  # a bar that no stop can leave before
+            row[1] = str(Decimal(row[1]) * 100)
+    tape.agents[0].sizing_preset = "aggressive"
+    settings = grid({"agents.Follower.min_confidence": ["0.4", "1"]}, 10, 1)
+
+    done = sweep(Backtest(tape), settings)
+
+    by_confidence = {one.changes["agents.Follower.min_confidence"]: one for one in done.tried}
+    lost, kept = by_confidence["0.4"], by_confidence["1"]
+    assert lost.figures.twr == -1
+    assert lost.figures.max_drawdown == 1
+    assert kept.figures.twr == 0
+    assert len(lost.daily) == len(kept.daily) == 8
+    assert lost.daily.min() == -1
+    assert lost.daily[3:].tolist() == [0] * 5
+    found = walk_forward(done, START, train=1, test=1, embargo=0)
+    assert len(found.windows) == 7
+    assert np.isfinite(found.out_of_sample).all()
