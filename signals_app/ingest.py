@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -40,6 +41,8 @@ from signals_app.sources.base import (
 from signals_app.states import PostState
 
 log = structlog.get_logger(__name__)
+REFUSED_KEPT = timedelta(days=90)
+"""How long an item of a source that was no post is kept."""
 
 
 @dataclass
@@ -397,19 +400,34 @@ def _keep_refused(queue: SourceQueue, done: Ingested) -> None:
 
 @transaction.atomic
 def _stored(name: str, refused: Iterable[Refused]) -> int:
-    rows = [
-        RejectedPost(
+    """Store each place once; return how many are new, or say something else than before."""
+    rows = {
+        place: RejectedPost(
             source=name,
-            place=storable(bad.place)[-300:],
+            place=place,
             reason=redact.text(storable(bad.reason))[:300],
             raw=redact.text(storable(bad.raw)),
             seen_at=clock.now(),
         )
         for bad in refused
-    ]
-    before = RejectedPost.objects.filter(source=name).count() if rows else 0
-    RejectedPost.objects.bulk_create(rows, ignore_conflicts=True)
-    return RejectedPost.objects.filter(source=name).count() - before if rows else 0
+        if (place := storable(bad.place)[-300:])
+    }
+    if not rows:
+        return 0
+    fresh, changed = dict(rows), []
+    for known in RejectedPost.objects.filter(source=name, place__in=rows).iterator():
+        row = fresh.pop(known.place)
+        if (row.reason, row.raw) != (known.reason, known.raw):
+            row.pk = known.pk
+            changed.append(row)
+    RejectedPost.objects.bulk_create(fresh.values(), ignore_conflicts=True)
+    RejectedPost.objects.bulk_update(changed, ("reason", "raw", "seen_at"), batch_size=500)
+    return len(fresh) + len(changed)
+
+
+def prune_refused(before: datetime) -> int:
+    """Delete items that were refused before `before`; return how many. A file that still has one gives it again."""
+    return RejectedPost.objects.filter(seen_at__lt=before).delete()[0]
 
 
 def requeue(ids: Sequence[int]) -> int:

@@ -151,8 +151,10 @@ def run_generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
 
 @shared_task
 def tidy() -> int:
-    """Delete what was sent to us, and social metrics, past their retention; returns how many rows."""
-    return inbound.prune(clock.now() - inbound.KEPT) + store.prune(clock.now() - store.KEPT)
+    """Delete what was sent to us, refused posts, and social metrics past their retention; returns how many rows."""
+    now = clock.now()
+    refused = ingest.prune_refused(now - ingest.REFUSED_KEPT)
+    return inbound.prune(now - inbound.KEPT) + store.prune(now - store.KEPT) + refused
 
 
 @shared_task

@@ -24,7 +24,7 @@ ADDED_BY_OPERATORS = {
     "notify": ("pricerule",),
     "replay": ("preview",),
     "signals_app": ("signal",),
-    "trading": ("order",),
+    "trading": ("order", "watchedaddress"),
 }
 """App -> models that operators may add rows of, in the admin or by the API."""
 

@@ -46,6 +46,7 @@ MENU = (
             ("Balances", "balance", "trading.ledgerbalance"),
             ("Billing", "receipt_long", "trading.billingevent"),
             ("On chain", "token", "trading.chaintransaction"),
+            ("Watched addresses", "visibility", "trading.watchedaddress"),
             ("Daily figures", "calendar_month", "positions.pnlsnapshot"),
             ("Loss carry-forward", "undo", "positions.profitmark"),
         ),

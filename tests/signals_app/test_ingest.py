@@ -10,13 +10,14 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from agents.models import CtAccount
-from maxxit.core import correlation
+from maxxit.core import clock, correlation
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.events.models import Event
 from signals_app.ingest import Ingested, ingest, requeue
 from signals_app.models import CtPost, RejectedPost
 from signals_app.sources.base import Cursor, RawPost, Refused, web_link
 from signals_app.sources.jsonl import JsonlSource, parse
+from signals_app.tasks import tidy
 from tests import builders as make
 from tests.builders import T0, RecordedClock
 
@@ -126,6 +127,43 @@ def test_a_file_of_thousands_of_bad_lines_keeps_each(files: Files) -> None:
     files.has(*["nonsense"] * 3000, line("1"))
 
     assert (files.read().refused, RejectedPost.objects.count(), ids()) == (3000, 3000, {"1"})
+
+
+def test_a_bad_line_is_stored_once_however_often_its_file_is_read(files: Files, time: RecordedClock) -> None:
+    files.has("nonsense", line("1"), "more nonsense")
+    assert [files.read().refused for _ in range(3)] == [2, 0, 0]
+    stored = list(RejectedPost.objects.values_list("pk", "seen_at"))
+
+    time.move(minutes=5)
+    assert files.read().refused == 0
+    assert list(RejectedPost.objects.values_list("pk", "seen_at")) == stored
+
+
+def test_a_bad_line_that_says_something_else_replaces_what_was_stored(
+    files: Files, time: RecordedClock
+) -> None:
+    files.has("nonsense", line("1"))
+    files.read()
+    time.move(minutes=5)
+    files.has('["a"]', line("1"))
+
+    assert files.read().refused == 1
+    kept = RejectedPost.objects.get()
+    assert (kept.raw, kept.place, kept.seen_at) == ('["a"]', f"{files.path}:1", clock.now())
+    assert "not a JSON object" in kept.reason
+
+
+def test_refused_posts_are_deleted_past_their_retention(files: Files, time: RecordedClock) -> None:
+    files.has("nonsense", line("1"))
+    files.read()
+    time.move(minutes=60 * 24 * 60)
+    files.has("nonsense", line("1"), "more nonsense")
+    files.read()
+    time.move(minutes=60 * 24 * 60)
+
+    assert tidy() == 1
+    assert RejectedPost.objects.get().place == f"{files.path}:3"
+    assert [files.read().refused for _ in range(2)] == [1, 0]  # the file still has the other
 
 
 def test_names_compare_without_case_and_without_the_at(files: Files) -> None:

@@ -45,7 +45,7 @@ from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, 
 from tests import builders
 from tests.browser import Browser, NotStarted, Page, find_program
 from trading import gate, ledger
-from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer
+from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer, WatchedAddress
 from trading.models import (
     AccountCheck,
     BillingEvent,
@@ -289,6 +289,9 @@ def machine() -> None:
         chain_id=31337, safe="0x" + "2" * 40, module=someone, created_at=timezone.now(),
         **verify.as_plan(terms, [m.TokenRule(someone, someone, 3000, 3600)]),
     )  # fmt: skip
+    WatchedAddress.objects.create(
+        chain_id=31337, address="0x" + "5" * 40, label="Treasury", created_at=timezone.now()
+    )
     ChainAttempt.objects.create(
         transaction=sent,
         number=1,

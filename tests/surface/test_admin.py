@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -23,7 +23,7 @@ from positions.models import Position
 from tests import builders
 from tests.surface.conftest import World, trade
 from trading import gate, ledger
-from trading.chain.models import SafePlan
+from trading.chain.models import SafePlan, TransferScan, WatchedAddress
 from trading.models import Gate, KillSwitch
 
 OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
@@ -58,7 +58,7 @@ def test_every_model_of_the_pipeline_has_an_admin() -> None:
         # Django's admin cannot show a model with a composite key
         if model not in admin.site._registry and len(model._meta.pk_fields) == 1
     }
-    chain = ("ChainAttempt", "ChainScan", "Signer", "TransferScan", "WatchedAddress")
+    chain = ("ChainAttempt", "ChainScan", "Signer", "TransferScan")
     unseen = {f"trading.{name}" for name in chain} | {"market.QuoteMove"}
     unseen |= {"console.BrowserSession", "console.UserSettings", "events.EventSeal"}
     assert missing - unseen == set()
@@ -481,3 +481,75 @@ def test_an_expired_key_is_not_called_standing(world: World) -> None:
     ApiKey.objects.update(expires_at=clock.now())
     assert ">expired<" in page()
     assert ">standing<" not in page()
+
+
+def _watched(world: World, **values: str) -> str:
+    """Post the form that watches an address; return what is wrong with it, empty where nothing is."""
+    given = {"chain_id": "31337", "label": "Cold", "min_usd": "1000", "user": ""} | values
+    answer = world.logged_in(world.staff).post("/admin/trading/watchedaddress/add/", given)
+    errors = answer.context["adminform"].form.errors if answer.status_code == 200 else {}
+    return " ".join(text for found in errors.values() for text in found)
+
+
+def test_staff_watches_an_address_and_changes_only_what_is_reported_of_it(world: World) -> None:
+    address = "0x52908400098527886E0F7030069857D2E4169EE7"
+    assert _watched(world, address=address, user=str(world.alice.pk)) == ""
+    row = WatchedAddress.objects.get(address=address)
+    assert (row.chain_id, row.label, row.min_usd, row.user) == (31337, "Cold", 1000, world.alice)
+    assert row.created_at is not None
+
+    browser, page = world.logged_in(world.staff), f"/admin/trading/watchedaddress/{row.pk}/"
+    browser.post(
+        f"{page}change/",
+        {"label": "Hot", "min_usd": "5", "user": "", "address": "0x" + "0" * 40, "chain_id": "1"},
+    )
+    row.refresh_from_db()
+    assert (row.chain_id, row.address, row.label, row.min_usd, row.user) == (31337, address, "Hot", 5, None)
+
+    listed = browser.get("/admin/trading/watchedaddress/?chain_id=31337&q=hot")
+    assert [one.pk for one in listed.context["cl"].result_list] == [row.pk]
+    assert not browser.get("/admin/trading/watchedaddress/?chain_id=1").context["cl"].result_count
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"address": "0x52908400098527886e0F7030069857D2E4169EE7"}, "checksum"),
+        ({"min_usd": "-1"}, "give 0 or more"),
+        ({"chain_id": "999"}, "not one of the available choices"),
+        ({"label": "x" * 61}, "at most 60"),
+        ({"label": "a\nb"}, "one line"),
+    ],
+    ids=["address", "limit", "chain", "label", "line"],
+)
+def test_an_address_that_cannot_be_watched_is_refused_on_the_form(
+    world: World, wrong: dict[str, str], why: str
+) -> None:
+    before = WatchedAddress.objects.count()
+    assert why in _watched(world, **({"address": "0x52908400098527886E0F7030069857D2E4169EE7"} | wrong))
+    assert WatchedAddress.objects.count() == before
+
+
+def test_an_address_is_watched_once_and_its_end_ends_the_scan_of_its_chain(world: World) -> None:
+    address = "0x52908400098527886E0F7030069857D2E4169EE7"
+    assert _watched(world, address=address) == ""
+    assert "watched already" in _watched(world, address=address)
+
+    TransferScan.objects.create(chain_id=31337, scanned_to=7)
+    rows = [str(pk) for pk in WatchedAddress.objects.values_list("pk", flat=True)]
+    world.logged_in(world.staff).post(
+        "/admin/trading/watchedaddress/",
+        {"action": "delete_selected", "_selected_action": rows, "post": "yes"},
+    )
+    assert not WatchedAddress.objects.exists()
+    assert not TransferScan.objects.exists()
+
+
+def test_operators_add_watched_addresses_and_support_only_sees_them(world: World) -> None:
+    for group, may in (("operators", True), ("support", False)):
+        person = User.objects.create_user(group, is_staff=True)
+        person.groups.add(Group.objects.get(name=group))
+        person = User.objects.get(pk=person.pk)
+        assert person.has_perm("trading.view_watchedaddress")
+        assert person.has_perm("trading.add_watchedaddress") is may
+        assert person.has_perm("trading.change_watchedaddress") is may

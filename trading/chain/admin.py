@@ -1,29 +1,34 @@
-"""Transactions on a chain, in the admin: what was meant, what was sent, where it stands. Nobody edits one."""
+"""Admin pages of transactions on a chain, which nobody edits, of plans of Safes, and of watched addresses."""
 
 from decimal import Decimal
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from maxxit.adminkit import (
     EMPTY,
+    BaseAdmin,
     LargeTableAdmin,
     ReadOnlyAdmin,
     ReadOnlyInline,
     RecentValues,
     list_link,
+    number_column,
     state_column,
 )
-from maxxit.core.errors import Misconfigured
+from maxxit.core import clock
+from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import plain
-from trading.chain import chains
+from trading.chain import chains, transfers
 from trading.chain.chains import chain_of_id
-from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan
+from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, WatchedAddress
 from trading.venues import safe_kinds
 from trading.venues.safe.card import PermissionCard
 from trading.venues.safe.trades import USDC_DECIMALS, whole
@@ -170,3 +175,75 @@ def _contracts(chain_id: int) -> chains.Contracts | None:
         return chains.contracts(stanza) if stanza else None
     except Misconfigured:
         return None
+
+
+class WatchedAddressForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Holds a new address to what `manage.py addresses add` takes."""
+
+    class Meta:
+        model = WatchedAddress
+        fields = ("chain_id", "address", "label", "min_usd", "user")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["user"].required = False
+        if "chain_id" in self.fields:
+            names = [(one.chain_id, name) for name, one in sorted(chains.all_chains().items())]
+            self.fields["chain_id"] = forms.TypedChoiceField(
+                label="Chain", choices=names, coerce=int, widget=UnfoldAdminSelectWidget
+            )
+
+    def clean_label(self) -> str:
+        label: str = self.cleaned_data["label"]
+        if not label.isprintable():
+            raise forms.ValidationError("write the label on one line")
+        return label
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what cannot be watched. Raises ValidationError."""
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        try:
+            if values.get("min_usd") is not None:
+                transfers.check_limit(values["min_usd"])
+                stanza = chain_of_id(values.get("chain_id", 0))
+                if stanza and values.get("address"):
+                    transfers.check(stanza, values["address"], values["min_usd"])
+        except Rejected as error:
+            field = "min_usd" if error.code == "bad_number" else "address"
+            self.add_error(field, str(error))
+        return values
+
+
+@admin.register(WatchedAddress)
+class WatchedAddressAdmin(BaseAdmin):
+    """An address whose transfers are reported; its chain and address are those that it was added with."""
+
+    form = WatchedAddressForm
+    list_display = ("address", "label", "chain", "limit", "user", "created_at")
+    list_filter = ("chain_id", ("user", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("user",)
+    search_fields = ("address__iexact", "label", "user__username")
+    search_help_text = "address, label or user"
+    fields = ("chain_id", "address", "label", "min_usd", "user", "created_at")
+    autocomplete_fields = ("user",)
+    limit = number_column("min_usd", "smallest transfer (USD)")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: WatchedAddress | None = None) -> tuple[str, ...]:
+        return ("created_at",) if obj is None else ("created_at", "chain_id", "address")
+
+    def save_model(self, request: HttpRequest, obj: WatchedAddress, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_at = clock.now()
+        super().save_model(request, obj, form, change)
+
+    def delete_model(self, request: HttpRequest, obj: WatchedAddress) -> None:
+        transfers.remove(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[WatchedAddress]) -> None:
+        for row in queryset:
+            transfers.remove(row)
+
+    @display(description="chain", ordering="chain_id")
+    def chain(self, row: WatchedAddress) -> str:
+        stanza = chain_of_id(row.chain_id)
+        return chains.name_of(stanza) if stanza else str(row.chain_id)

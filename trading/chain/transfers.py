@@ -55,6 +55,29 @@ class Transfer:
     """Whole units of the asset, more than 0."""
 
 
+def check(chain: ChainStanza, address: str, min_usd: Decimal) -> None:
+    """Raise Rejected unless the address of `chain` may be watched.
+
+    It has no valid checksum, is watched already, the chain has too many, or `min_usd` is negative.
+    """
+    if not chains.is_address(address):
+        raise Rejected(f"{address!r} is no address with a valid EIP-55 checksum", code="bad_address")
+    check_limit(min_usd)
+    known, name = WatchedAddress.objects.filter(chain_id=chain.chain_id), chains.name_of(chain)
+    if known.filter(address=address).exists():
+        raise Rejected(f"{address} on {name} is watched already: `manage.py addresses label` renames it")
+    if known.count() >= MOST:
+        raise Rejected(f"{MOST} addresses of {name} are watched: remove one first", code="too_many")
+
+
+def check_limit(min_usd: Decimal) -> None:
+    """Raise Rejected for a negative limit of the transfers that are reported, in USD."""
+    if min_usd < 0:
+        raise Rejected(
+            f"the smallest reported transfer is {plain(min_usd)} USD: give 0 or more", code="bad_number"
+        )
+
+
 def add(chain_name: str, address: str, *, label: str, min_usd: Decimal, user: Any = None) -> WatchedAddress:
     """Watch an address of a configured chain from the next final block on.
 
@@ -64,23 +87,11 @@ def add(chain_name: str, address: str, *, label: str, min_usd: Decimal, user: An
 
     Raises:
         Misconfigured: no such chain.
-        Rejected: no address with a valid checksum, watched already, too many of the chain, or a negative `min_usd`.
+        Rejected: as `check` says.
     """
     chain = chains.stanza(chain_name)
-    if not chains.is_address(address):
-        raise Rejected(f"{address!r} is no address with a valid EIP-55 checksum", code="bad_address")
-    if min_usd < 0:
-        raise Rejected(
-            f"the smallest reported transfer is {plain(min_usd)} USD: give 0 or more", code="bad_number"
-        )
     with transaction.atomic():
-        known = WatchedAddress.objects.filter(chain_id=chain.chain_id)
-        if known.filter(address=address).exists():
-            raise Rejected(
-                f"{address} on {chain_name} is watched already: `manage.py addresses label` renames it"
-            )
-        if known.count() >= MOST:
-            raise Rejected(f"{MOST} addresses of {chain_name} are watched: remove one first", code="too_many")
+        check(chain, address, min_usd)
         return WatchedAddress.objects.create(
             chain_id=chain.chain_id, address=address, label=label, min_usd=min_usd, user=user, created_at=clock.now()
         )  # fmt: skip
