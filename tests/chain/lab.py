@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from maxxit.evm.codec import decode, encode_call
+from maxxit.ops.devchain.anvil import revert_to
 from maxxit.ops.devchain.world import Builder, Reverted, TokenInfo, World, read, transact
 from trading.venues.safe.contract import module as m
 
@@ -55,7 +56,7 @@ class Lab:
 
     def fresh(self) -> None:
         """Undo everything since the world was built."""
-        self.rpc("evm_revert", self._snapshot)
+        revert_to(self.rpc, self._snapshot)
         self._snapshot = self.rpc("evm_snapshot")
 
     # -- time

@@ -33,6 +33,17 @@ def pool_price(lab: Lab, symbol: str) -> Decimal:
     return Decimal(1_000) / Decimal(out).scaleb(-token.decimals)
 
 
+def test_a_snapshot_comes_back_without_the_transactions_that_waited(lab: Lab) -> None:
+    executor, keeper = lab.world.accounts["executor"], lab.world.accounts["keeper"]
+    before = int(lab.rpc("eth_getTransactionCount", executor, "latest"), 16)
+    lab.rpc("evm_setAutomine", False)
+    lab.rpc("eth_sendTransaction", {"from": executor, "to": keeper, "value": "0x1"})
+    lab.fresh()
+    lab.rpc("evm_setAutomine", True)
+    transact(lab.rpc, keeper, executor, b"")
+    assert int(lab.rpc("eth_getTransactionCount", executor, "latest"), 16) == before
+
+
 def test_a_transaction_that_no_block_takes_ends_with_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     class Idle:
         url = "http://idle"

@@ -14,7 +14,7 @@ from maxxit.market import quotes
 from maxxit.market.feeds import FEEDS
 from maxxit.market.feeds.base import PriceFeed
 from maxxit.market.models import RefusedQuote
-from maxxit.ops.devchain.anvil import RpcError, start_anvil
+from maxxit.ops.devchain.anvil import RpcError, revert_to, start_anvil
 from maxxit.ops.devchain.world import World, build_world
 from trading.venues.safe.contract import module
 
@@ -32,7 +32,7 @@ def built() -> Iterator[World]:
 def world(built: World) -> Iterator[World]:
     before = built.rpc("evm_snapshot")
     yield built
-    built.rpc("evm_revert", before)
+    revert_to(built.rpc, before)
 
 
 def chainlink(world: World, **changes: object) -> PriceFeed:

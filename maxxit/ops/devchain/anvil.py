@@ -219,3 +219,13 @@ def wait_ready(url: str, process: "subprocess.Popen[bytes] | None" = None) -> No
             raise AnvilError(f"{url} is chain {chain_id}, not the local chain {LOCAL_CHAIN_ID}")
         return
     raise AnvilError(f"anvil did not answer at {url} within {START_SECONDS:.0f} s")
+
+
+def revert_to(rpc: Rpc, snapshot: str) -> None:
+    """Put the chain back to a snapshot of `evm_snapshot`, with no transaction waiting.
+
+    Anvil takes a transaction off its pool only after the block is there. Where a busy machine restores a snapshot in
+    between, the next block would include the transaction again.
+    """
+    rpc("evm_revert", snapshot)
+    rpc("anvil_dropAllTransactions")

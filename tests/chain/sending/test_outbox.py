@@ -17,6 +17,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable, Unknown
 from maxxit.events.models import Event
 from maxxit.evm.rpc import Chain, Head
+from maxxit.ops.devchain.anvil import revert_to
 from maxxit.pipeline.stages import ALERTS
 from tests import builders as make
 from tests.chain.sending.proxy import Proxy, proxied
@@ -191,7 +192,7 @@ def test_a_reorg_takes_nothing_that_was_booked_and_the_same_bytes_leave_again(
     assert (report.state, report.fills) == ("accepted", ())
     tx = trader.tx(request.client_order_id)
     assert tx.state == "mined"
-    trader.lab.rpc("evm_revert", snapshot)  # the block is gone, and the transaction with it
+    revert_to(trader.lab.rpc, snapshot)  # the block is gone, and the transaction with it
     assert trader.opened() == []
     trader.venue.find(request.client_order_id)
     for _ in range(3):

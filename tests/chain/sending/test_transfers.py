@@ -17,6 +17,7 @@ from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain
 from maxxit.notify import alerts
 from maxxit.notify.models import Alert
+from maxxit.ops.devchain.anvil import revert_to
 from maxxit.ops.devchain.world import World, transact
 from tests import builders as make
 from tests.chain.lab import Lab
@@ -128,7 +129,7 @@ def test_a_block_that_is_taken_back_before_it_is_final_was_never_reported(world:
     before = world.rpc("evm_snapshot")
     pay(world, row.address, ETHER)
     assert watch_transfers() == 0
-    world.rpc("evm_revert", before)
+    revert_to(world.rpc, before)
     mine(world, 5)
 
     assert watch_transfers() == 0

@@ -11,6 +11,7 @@ from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState
 from maxxit.events.models import Event
 from maxxit.evm.codec import encode_call
+from maxxit.ops.devchain.anvil import revert_to
 from maxxit.ops.devchain.gmx import data_key
 from maxxit.ops.devchain.world import transact
 from tests.trading.venues.gmx.world import PerpsTrader
@@ -421,7 +422,7 @@ def test_an_order_whose_block_is_taken_back_is_made_again(trader: PerpsTrader) -
     before = trader.lab.rpc("evm_snapshot")
     ref = trader.send(trader.request())
     trader.keep()
-    trader.lab.rpc("evm_revert", before)
+    revert_to(trader.lab.rpc, before)
     for _ in range(4):
         assert trader.find(ref).state == "accepted"
         trader.lab.mine()

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -201,8 +202,12 @@ class PerpsTrader:
         return prepared.ref
 
     def find(self, ref: str) -> Report:
+        """What the venue knows of an order; what it sent meanwhile is in a block, or waits for more than a second."""
         found = self.venue.find(ref)
         assert found is not None
+        ends = time.monotonic() + 1
+        while int(self.lab.rpc("txpool_status")["pending"], 16) and time.monotonic() < ends:
+            time.sleep(0.005)
         return found
 
     def enter(self, **changes: Any) -> str:
