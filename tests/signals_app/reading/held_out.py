@@ -1,8 +1,8 @@
 """Posts that no reader is developed or trained on, and the posts for training beside them, by held-out.json.
 
 `python -m tests.signals_app.reading.held_out --part held-out --out FILE` writes the held-out posts, `--part training`
-the posts of the same files that may be read, labelled and trained on. The rule is in held-out.json; docs/reading.md says
-what it was stated for and when.
+the posts of the same files that may be read, labelled and trained on. The rule is in held-out.json; docs/reading.md
+says what it was stated for and when.
 """
 
 import argparse
