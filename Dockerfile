@@ -16,7 +16,8 @@ FROM ${PYTHON_IMAGE}
 # REMAP_SIGTERM: a worker that is told to stop finishes within its soft shutdown or hands its task back.
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 REMAP_SIGTERM=SIGQUIT BIND=0.0.0.0 \
     MAXXIT_DATA_DIR=/var/lib/maxxit DJANGO_SETTINGS_MODULE=maxxit.settings
-RUN useradd --system --create-home --home-dir /var/lib/maxxit maxxit
+# By number, as Kubernetes checks that it is not root (deploy/kubernetes/base/pod.yaml).
+RUN useradd --uid 10001 --user-group --create-home --home-dir /var/lib/maxxit maxxit
 WORKDIR /srv/maxxit
 COPY --from=build /opt/venv /opt/venv
 COPY . .
@@ -24,6 +25,6 @@ COPY . .
 RUN MAXXIT_PROFILE=production ALLOWED_HOSTS=build SECRET_KEY="$(python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
     DATABASE_URL=postgresql://build REDIS_URL=redis://build python manage.py collectstatic --noinput \
     && python -m compileall -q maxxit agents signals_app trading positions
-USER maxxit
+USER 10001:10001
 EXPOSE 5000
 CMD ["gunicorn", "-c", "python:maxxit.web.gunicorn", "maxxit.asgi:application"]
