@@ -1,12 +1,10 @@
-"""Compare the positions of a replay with those of the fast backtest, by moment, reason, PnL and profit share."""
+"""Compare the positions of two runs, or of a replay and the fast backtest: moment, reason, PnL and profit share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 
-from maxxit.backtest.market import moment_of
-from maxxit.backtest.trades import Closed
-from maxxit.core.money import plain
 from maxxit.replay.tape import TapedPosition
 
 Key = tuple[str, str, int]
@@ -18,16 +16,21 @@ class Compared:
     """The result of a comparison."""
 
     replayed: int
-    """Positions that the replay closed."""
+    """Positions that the replay, or the first run, closed."""
     backtested: int
     equal: int
     difference: str
     """The first difference in order of time; empty where there is none."""
+    only_first: list[TapedPosition]
+    """Positions that only the first closed, in order of time."""
+    only_second: list[TapedPosition]
+    differing: list[tuple[TapedPosition, TapedPosition]]
+    """Positions that both closed, but differently."""
 
 
 def compare(
     replayed: Sequence[TapedPosition],
-    backtested: Sequence[Closed],
+    backtested: Sequence[TapedPosition],
     names: tuple[str, str] = ("replay", "backtest"),
 ) -> Compared:
     """Compare both. Positions are matched by account, symbol and the moment of their entry.
@@ -35,14 +38,30 @@ def compare(
     Args:
         names: of both sides, in the text of a difference.
     """
-    ours = {
-        (one.trade.account, one.trade.symbol, int(one.trade.opened_at.timestamp())): taped(one)
-        for one in backtested
-    }
-    theirs = {(one.account, one.symbol, one.opened_at): one for one in replayed}
-    equal = sum(1 for key, one in theirs.items() if _same(one, ours.get(key)))
+    theirs, ours = _by_key(replayed), _by_key(backtested)
+    both = [(one, ours[key]) for key, one in theirs.items() if key in ours]
     found = sorted(_differences(theirs, ours, names))
-    return Compared(len(replayed), len(backtested), equal, found[0][1] if found else "")
+    return Compared(
+        replayed=len(replayed),
+        backtested=len(backtested),
+        equal=sum(_same(*pair) for pair in both),
+        difference=found[0][1] if found else "",
+        only_first=_in_time(one for key, one in theirs.items() if key not in ours),
+        only_second=_in_time(one for key, one in ours.items() if key not in theirs),
+        differing=sorted((pair for pair in both if not _same(*pair)), key=lambda pair: _order(pair[0])),
+    )
+
+
+def _by_key(rows: Sequence[TapedPosition]) -> dict[Key, TapedPosition]:
+    return {(one.account, one.symbol, one.opened_at): one for one in rows}
+
+
+def _in_time(rows: Iterable[TapedPosition]) -> list[TapedPosition]:
+    return sorted(rows, key=_order)
+
+
+def _order(one: TapedPosition) -> tuple[int, str, str]:
+    return one.opened_at, one.account, one.symbol
 
 
 def _same(one: TapedPosition, other: TapedPosition | None) -> bool:
@@ -77,14 +96,4 @@ def _end(one: TapedPosition | None) -> str:
 
 
 def _at(seconds: int) -> str:
-    return f"{moment_of(seconds):%Y-%m-%d %H:%M}"
-
-
-def taped(one: Closed) -> TapedPosition:
-    """Return a closed position as a tape has it."""
-    trade = one.trade
-    return TapedPosition(
-        trade.account, trade.symbol, trade.side, int(trade.opened_at.timestamp()), int(one.closed_at.timestamp()),
-        one.reason, plain(one.pnl), plain(trade.entry.quantity), plain(trade.entry.price), plain(one.exit.price),
-        plain(one.share),
-    )  # fmt: skip
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"

@@ -9,7 +9,7 @@ López de Prado, 2014).
 import itertools
 import multiprocessing
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -141,18 +141,39 @@ def _stated(daily: NDArray[np.float64]) -> float | None:
     return returns.sharpe(daily) if len(daily) >= returns.MIN_DAYS else None
 
 
-def sweep(backtest: Backtest, settings: Sequence[Changes], processes: int = 1) -> Sweep:
+Progress = Callable[[int], None]
+"""Is called with how many settings were tried since the last call."""
+
+
+def sweep(
+    backtest: Backtest, settings: Sequence[Changes], processes: int = 1, progress: Progress | None = None
+) -> Sweep:
     """Run every setting. With `processes` above 1 they are shared among forked processes; the result is the same."""
+    return sweep_of(try_each(backtest, settings, processes, progress))
+
+
+def try_each(
+    backtest: Backtest, settings: Sequence[Changes], processes: int = 1, progress: Progress | None = None
+) -> "list[Tried | str]":
+    """Return for each setting what it gave, or why it is refused, in the order given."""
+    tell = progress or (lambda count: None)
     parts = [settings[start : start + CHUNK] for start in range(0, len(settings), CHUNK)]
     found: list[Tried | str] = []
     if processes == 1 or len(parts) == 1:
         for part in parts:
             found += _try(backtest, part)
+            tell(len(part))
     else:
         forked = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(processes, forked, _take, (backtest,)) as pool:
             for part_of in pool.map(_try_taken, parts):
                 found += part_of
+                tell(len(part_of))
+    return found
+
+
+def sweep_of(found: "Sequence[Tried | str]") -> Sweep:
+    """Return what `try_each` found, the best first, and the refusals counted."""
     tried = [one for one in found if isinstance(one, Tried)]
     refused: dict[str, int] = {}
     for one in found:

@@ -19,10 +19,11 @@ from maxxit.backtest.exits import find_exit
 from maxxit.backtest.market import Market
 from maxxit.backtest.settings import Account, Settings, Trader
 from maxxit.core.errors import Misconfigured
-from maxxit.core.money import USDC, ZERO, usdc
+from maxxit.core.money import USDC, ZERO, plain, usdc
 from maxxit.core.terms import OrderSide, Side
 from maxxit.market.instruments import instrument
 from maxxit.market.quotes import Quote
+from maxxit.replay.tape import TapedPosition
 from positions.exits.levels import levels
 from positions.performance import pnl
 from trading import ledger
@@ -94,6 +95,16 @@ class Closed:
     def fees(self) -> Decimal:
         """Venue fees and platform fee, USDC."""
         return self.trade.entry.fee + self.trade.platform_fee + self.exit.fee
+
+
+def taped(one: Closed) -> TapedPosition:
+    """Return a closed position as a tape holds it."""
+    trade = one.trade
+    return TapedPosition(
+        trade.account, trade.symbol, trade.side, int(trade.opened_at.timestamp()), int(one.closed_at.timestamp()),
+        one.reason, plain(one.pnl), plain(trade.entry.quantity), plain(trade.entry.price), plain(one.exit.price),
+        plain(one.share),
+    )  # fmt: skip
 
 
 @dataclass

@@ -106,10 +106,10 @@ class Performance:
                 "period": _number(self.mwr.period),
                 "reason": self.mwr.reason,
             },
-            "apr": _figure(self.apr),
-            **_risk(self.risk),
-            "max_drawdown": _drawdown(self.drawdown),
-            "trades": _statistics(self.statistics),
+            "apr": figure_json(self.apr),
+            **risk_json(self.risk),
+            "max_drawdown": drawdown_json(self.drawdown),
+            "trades": statistics_json(self.statistics),
             "median_held_seconds": _decimal(self.median_held_seconds),
             "time_in_market": _number(self.time_in_market),
             "turnover": _decimal(self.turnover),
@@ -205,16 +205,18 @@ def _decimal(value: Decimal | None) -> str | None:
     return None if value is None else plain(value.quantize(Decimal("0.0001")))
 
 
-def _figure(value: float | returns.NotEnough | None) -> Any:
+def figure_json(value: float | returns.NotEnough | None) -> Any:
+    """Return a rate as text; where the history is too short, what it has and needs."""
     if isinstance(value, returns.NotEnough):
         return {"have": value.have, "need": value.need, "unit": value.unit}
     return _number(value)
 
 
-def _risk(risk: returns.Risk | returns.NotEnough) -> dict[str, Any]:
+def risk_json(risk: returns.Risk | returns.NotEnough) -> dict[str, Any]:
+    """Return volatility and ratios with their intervals as texts, by name."""
     names = ("sharpe", "sortino", "calmar")
     if isinstance(risk, returns.NotEnough):
-        return dict.fromkeys(("volatility", *names), _figure(risk))
+        return dict.fromkeys(("volatility", *names), figure_json(risk))
     ratios = {name: getattr(risk, name) for name in names}
     return {"volatility": _number(risk.volatility)} | {
         name: {
@@ -227,14 +229,16 @@ def _risk(risk: returns.Risk | returns.NotEnough) -> dict[str, Any]:
     }
 
 
-def _drawdown(fall: returns.Drawdown | None) -> dict[str, Any] | None:
+def drawdown_json(fall: returns.Drawdown | None) -> dict[str, Any] | None:
+    """Return percent and moments of a drawdown."""
     if fall is None:
         return None
     moments = {name: _iso(getattr(fall, name)) for name in ("peak_at", "trough_at", "recovered_at")}
     return {"percent": _number(fall.percent)} | moments
 
 
-def _statistics(statistics: trades.TradeStatistics) -> dict[str, Any]:
+def statistics_json(statistics: trades.TradeStatistics) -> dict[str, Any]:
+    """Return the statistics of closed positions as decimal texts, by name."""
     names = (
         "win_rate", "win_rate_low", "win_rate_high", "profit_factor", "expectancy", "average_win", "average_loss",
         "payoff", "average_held_seconds",

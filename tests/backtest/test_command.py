@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from maxxit.backtest.equal import taped
 from maxxit.backtest.run import Backtest
+from maxxit.backtest.trades import taped
 from maxxit.replay import tape as tapes
 from tests.backtest.tapes import small_tape
 
@@ -30,7 +30,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def said(*arguments: str) -> str:
     out = StringIO()
-    call_command("backtest", *arguments, stdout=out)
+    stores = arguments[0] in ("run", "sweep", "optimise", "walk-forward")
+    call_command("backtest", *arguments, *(["--no-save"] if stores else []), stdout=out)
     return out.getvalue()
 
 
@@ -113,6 +114,25 @@ def test_walk_forward_shows_each_window(path: Path) -> None:
     assert "3 settings; the tests together: return" in said(*words, *days)
 
 
+def test_optimise_tries_no_more_than_it_may_and_says_what_luck_would_reach(path: Path) -> None:
+    words = (
+        "optimise",
+        "--tape",
+        str(path),
+        "--vary",
+        f"{TRAILING}=0.5..3..0.5",
+        "--tries",
+        "4",
+        "--processes",
+        "1",
+    )
+
+    result = told(*words)
+
+    assert 3 <= result["tried"] <= 4
+    assert "settings tried on 4 days" in said(*words)
+
+
 def test_a_placebo_says_where_the_real_result_stands(path: Path) -> None:
     result = told("check", "placebo", "--tape", str(path), "--shifts", "3")
 
@@ -128,6 +148,9 @@ def test_what_is_missing_or_wrong_is_named(path: Path) -> None:
         (("sweep", "--tape", str(path), "--vary", f"{TRAILING}=1..2"), "is not FIRST..LAST..STEP"),
         (("run", "--tape", f"{path}.no"), "cannot be read: No such file"),
         (("run", "--tape", str(path), "--set", "x"), "'x' is not KEY=VALUE"),
+        (("compare",), "give two numbers of"),
+        (("compare", "1"), "compare takes two numbers"),
+        (("run", "--tape", str(path), "--note", "x" * 201), "it has 201 characters; 200 are allowed"),
     ):
         with pytest.raises(CommandError, match=wrong):
             said(*arguments)

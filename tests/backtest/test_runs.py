@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from maxxit.backtest.equal import compare, taped
+from maxxit.backtest.equal import compare
 from maxxit.backtest.figures import cautions, equity_curve, figures_of
 from maxxit.backtest.run import Backtest
+from maxxit.backtest.trades import taped
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import usdc
 from maxxit.replay import tape as tapes
@@ -94,11 +95,11 @@ def test_a_sharpe_ratio_is_stated_from_thirty_days_on(days: int, stated: bool) -
 
 def test_a_changed_rule_is_found_as_the_first_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     replayed = [taped(one) for one in Backtest(small_tape()).run().traded.closed]
-    whole = compare(replayed, Backtest(small_tape()).run().traded.closed)
+    whole = compare(replayed, [taped(one) for one in Backtest(small_tape()).run().traded.closed])
     assert (whole.equal, whole.difference) == (len(replayed), "")
 
     monkeypatch.setattr("maxxit.backtest.trades.levels", _wider_levels)
-    changed = compare(replayed, Backtest(small_tape()).run().traded.closed)
+    changed = compare(replayed, [taped(one) for one in Backtest(small_tape()).run().traded.closed])
 
     assert changed.equal < len(replayed)
     assert "paper:follower long ETH opened 2017-12-0" in changed.difference
@@ -123,7 +124,7 @@ def test_another_profit_share_is_a_difference() -> None:
     replayed = [taped(one) for one in closed]
     replayed[2] = replace(replayed[2], profit_share="0.5")
 
-    found = compare(replayed, closed)
+    found = compare(replayed, [taped(one) for one in closed])
 
     assert found.equal == len(replayed) - 1
     assert "profit share 0.5 USDC" in found.difference

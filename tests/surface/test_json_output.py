@@ -27,7 +27,9 @@ ELSEWHERE = {
     "replay": "tests/replay/test_replay.py, a database",
     "preview": "tests/replay/test_previews.py, a database",
     **{f"backtest {action}": "tests/backtest/test_command.py, a tape" for action in
-       ("run", "compare", "check", "sweep", "walk-forward")},
+       ("run", "compare", "check", "sweep", "optimise", "walk-forward")},
+    **{f"backtest {action}": "tests/backtest/test_stored.py, a stored run" for action in
+       ("list", "show", "plot", "delete")},
     "evaluate-classifier": "tests/llm/test_commands.py",
     **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
        ("show", "train", "evaluate", "promote", "retire", "explain")},
