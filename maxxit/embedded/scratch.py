@@ -7,7 +7,7 @@ embedded Postgres runs for the duration, so that nothing else has to be running.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def _use_caches(configured: dict[str, Any]) -> None:
 @contextmanager
 def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
     with (
+        _one_core() if purpose == REPLAY and not durable else nullcontext(),
         _server(purpose, keep=keep, ephemeral=not durable, template=_embedded_template()) as (
             server,
             folder,
@@ -88,6 +89,24 @@ def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
         connected_to(**_local(server), OPTIONS=_options(durable)),
     ):
         yield f"{folder} (stopped; its files are kept)"
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep this process, and the server that it starts inside this block, on one core, where the machine is idle.
+
+    Only one of both ever runs, and each statement wakes the other: on one core a replay takes 14 % less time.
+    """
+    if not hasattr(os, "sched_setaffinity"):  # macOS
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    if os.getloadavg()[0] < len(cores) / 2:
+        os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @contextmanager
