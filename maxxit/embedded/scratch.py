@@ -31,6 +31,9 @@ FAST = PREPARED | {
 Left to itself, Postgres plans some of the prepared statements anew at each execution.
 """
 
+LOOK_SECONDS = 0.3
+"""How long it looks whether the machine is idle."""
+
 
 @contextmanager
 def scratch_database(*, keep: bool = False, durable: bool = False, name: str = REPLAY) -> Iterator[str]:
@@ -101,7 +104,7 @@ def _one_core() -> Iterator[None]:
         yield
         return
     cores = os.sched_getaffinity(0)
-    if os.getloadavg()[0] < len(cores) / 2:
+    if psutil.cpu_percent(LOOK_SECONDS) < 50:
         os.sched_setaffinity(0, {max(cores)})
     try:
         yield
