@@ -82,13 +82,15 @@ FORECASTERS: Registry[Any] = Registry(
     {
         "ewma": "maxxit.learning.forecasters.Ewma",
         "har": "maxxit.learning.forecasters.Har",
+        "lightgbm": "maxxit.learning.boosted.Boosted",
         "ridge": "maxxit.learning.forecasters.Ridge",
     },
 )
 DEFAULT = "har"
 
 
-def _scaled(sigma: Floats, mean: Floats, z: Sequence[float]) -> Forecasts:
+def scaled(sigma: Floats, mean: Floats, z: Sequence[float]) -> Forecasts:
+    """Return the forecasts of a mean and a volatility with quantiles `z` of the standardised return."""
     return Forecasts(sigma, mean, mean[:, None] + sigma[:, None] * np.array(z))
 
 
@@ -102,7 +104,7 @@ class Ewma:
         return {"z": statistics.empirical(rows.returns / sigma, symmetric=False)}
 
     def forecast(self, parameters: Mapping[str, Any], rows: Rows) -> Forecasts:
-        return _scaled(rows.ewma * np.sqrt(rows.horizon), np.zeros(len(rows)), parameters["z"])
+        return scaled(rows.ewma * np.sqrt(rows.horizon), np.zeros(len(rows)), parameters["z"])
 
 
 class Har:
@@ -129,7 +131,7 @@ class Har:
     def forecast(self, parameters: Mapping[str, Any], rows: Rows) -> Forecasts:
         coefficients = np.array([parameters["coefficients"][name] for name in ("constant", *self.TERMS)])
         sigma = np.exp(self._terms(rows) @ coefficients) * np.sqrt(rows.horizon)
-        return _scaled(sigma, np.zeros(len(rows)), parameters["z"])
+        return scaled(sigma, np.zeros(len(rows)), parameters["z"])
 
     def _terms(self, rows: Rows) -> Floats:
         return np.column_stack([np.ones(len(rows)), *(rows.column(name) for name in self.TERMS)])
@@ -172,7 +174,7 @@ class Ridge:
         deviation = np.array(parameters["deviation"])
         x = self._standard(rows, np.array(parameters["mean"]), np.where(deviation > 0, deviation, np.inf))
         weights = np.array([parameters["weights"][name] for name in rows.names])
-        return _scaled(sigma, (x @ weights) * sigma, parameters["z"])
+        return scaled(sigma, (x @ weights) * sigma, parameters["z"])
 
     def _standard(self, rows: Rows, mean: Floats, deviation: Floats) -> Floats:
         return np.clip((rows.features - mean) / deviation, -self.FARTHEST, self.FARTHEST)

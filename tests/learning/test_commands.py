@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,16 @@ def test_a_model_from_training_to_retirement(candles: Path) -> None:
 
 
 def test_the_skill_table(candles: Path) -> None:
-    har, ridge = run("evaluate", "--candles", str(candles), "--horizon", "6")
+    har, _, ridge = run("evaluate", "--candles", str(candles), "--horizon", "6")
     assert (har["kind"], har["baseline"], har["purpose"]) == ("har", "ewma", "volatility")
     assert (ridge["kind"], ridge["purpose"]) == ("ridge", "direction")
 
 
-def test_what_cannot_be_evaluated_stops_no_other(candles: Path) -> None:
-    har, ridge = run("evaluate", "--candles", str(candles), "--horizon", "1")
+def test_what_cannot_be_evaluated_stops_no_other(candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    har, boosted, ridge = run("evaluate", "--candles", str(candles), "--horizon", "1")
     assert "refused" not in har
+    assert "pip install -r requirements-train.txt" in boosted["refused"]
     assert "a direction model needs a horizon of at least 2 h, not 1 h" in ridge["refused"]
     with pytest.raises(SystemExit):
         run("evaluate", "--candles", str(candles), "--horizon", "1", "--kind", "ridge")

@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 
 from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, by_option, count, operator, whole
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.learning import registry
 from maxxit.learning.forecasters import DEFAULT, FORECASTERS
 from maxxit.learning.models import TrainedModel, TrainingRun
@@ -133,7 +133,7 @@ class Command(OpsCommand):
                 of = {"kind": kind, "horizon_hours": horizon}
                 try:
                     rows.append(of | _measured(kind, series, horizon, seed))
-                except Rejected as refused:  # one that cannot be evaluated stops no other
+                except (Rejected, Misconfigured) as refused:  # one that cannot be evaluated stops no other
                     rows.append(of | {"refused": str(refused)})
         for row in rows:
             self.say(_skill_line(row), "WARNING" if "refused" in row else "")
