@@ -3,12 +3,13 @@
 import gzip
 import tempfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 from maxxit.core.files import raw_lines
 from maxxit.market.feeds.file import HEADER, read_bars
 from maxxit.market.importers import IMPORTERS as CANDLES
-from maxxit.market.importers.base import bars
+from maxxit.market.importers.base import Row, bars
 from signals_app.importers import IMPORTERS as POSTS
 from signals_app.importers.base import read as read_posts
 from signals_app.sources.base import RawPost
@@ -56,12 +57,12 @@ def candle_file(form: str) -> Callable[[bytes], Outcome]:
     def read(data: bytes) -> Outcome:
         path = written(data)
         importer.sniff(path.read_bytes()[:500].decode(errors="replace"))
-        rows = list(importer.rows(path))
-        made = bars(path, rows)
+        found = list(importer.rows(path))
+        rows = [one for one in found if isinstance(one, Row)]
+        made = bars(path, found)
         assert all(bar.whole for bar in made)
-        assert sum(one.volume for one in {row.opened: row for row in rows}.values()) == sum(
-            b.volume for b in made
-        )
+        volumes = {row.opened: Decimal(row.volume) for row in rows}
+        assert sum(volumes.values()) == sum(bar.volume for bar in made)
         return Outcome(len(rows))
 
     return read

@@ -4,25 +4,25 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from maxxit.market.importers.base import Row, row
-from maxxit.market.importers.json_rows import field, items, load
+from maxxit.market.importers.base import Found
+from maxxit.market.importers.json_rows import first_number, items, load, row
+
+SECONDS = 10
+"""Digits of a time in seconds; Bitfinex's arrays have milliseconds."""
 
 
 class Coinbase:
     """JSON of either API."""
 
     def sniff(self, head: str) -> bool:
-        """Return whether the file has a list of lists, or objects with `start` under `candles`."""
+        """Return whether it is a list of lists with times in seconds, or objects with `start` under `candles`."""
         bare = "".join(head.split())
-        return bare.startswith("[[") or ('"candles"' in bare and '"start"' in bare)
+        return len(first_number(bare)) == SECONDS or ('"candles"' in bare and '"start"' in bare)
 
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[Found]:
         """Yield the candles in file order."""
         found = load(path)
-        arrays = isinstance(found, list)
-        time, names, volume = (
-            (0, (3, 2, 1, 4), 5) if arrays else ("start", ("open", "high", "low", "close"), "volume")
-        )
-        for place, one in items(path, found) if arrays else items(path, found, "candles"):
-            prices = [field(path, place, one, name) for name in names]
-            yield row(path, place, field(path, place, one, time), prices, field(path, place, one, volume))
+        if isinstance(found, list):
+            return (row(place, one, 0, (3, 2, 1, 4), 5) for place, one in items(path, found))
+        listed = items(path, found, "candles")
+        return (row(place, one, "start", ("open", "high", "low", "close"), "volume") for place, one in listed)

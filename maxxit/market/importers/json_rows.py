@@ -1,6 +1,7 @@
 """Read JSON files as items with their positions."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from maxxit.core import untrusted
 from maxxit.core.errors import Misconfigured
 from maxxit.core.files import lines
+from maxxit.market.importers.base import BadRow, Found, Row, opened_at
 
 
 def load(path: Path) -> Any:
@@ -27,12 +29,30 @@ def items(path: Path, found: Any, *names: str) -> Iterator[tuple[int, Any]]:
     return iter(list(enumerate(found, start=1)))
 
 
-def field(path: Path, place: int, item: Any, name: str | int) -> str:
-    """Return a number of an item as text, by key or index. Raises `Misconfigured` naming it."""
+def row(place: int, item: Any, time: str | int, prices: Sequence[str | int], volume: str | int) -> Found:
+    """Return the candle of an item by keys or indices (prices: open, high, low, close). A bad row names the field."""
+    try:
+        opened = opened_at(_field(item, time))
+        open_, high, low, close = (_field(item, name) for name in prices)
+        return Row(place, opened, open_, high, low, close, _field(item, volume))
+    except ValueError as error:
+        return BadRow(place, str(error))
+
+
+def _field(item: Any, name: str | int) -> str:
+    """Return a number of an item as text, by key or index. Raises ValueError naming it."""
     try:
         value = item[name]
     except (KeyError, IndexError, TypeError):
         value = None
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise Misconfigured(f"{path}:{place}: item {place} has no number {name!r}: {str(item)[:120]!r}")
-    return str(value)
+        raise ValueError(f"it has no number {name!r}: {str(item)[:120]!r}")
+    if "," in (text := str(value)) or "\n" in text:
+        raise ValueError(f"{name!r} is not a number: {text[:40]!r}")
+    return text
+
+
+def first_number(bare: str) -> str:
+    """Return the first number of a list of lists without spaces, as text; empty for anything else."""
+    found = re.match(r"\[\[(\d+),", bare)
+    return found[1] if found else ""

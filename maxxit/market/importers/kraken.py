@@ -1,10 +1,11 @@
-"""Kraken's downloadable OHLCVT files (XBTUSD_5.csv): no header; time in seconds, four prices, volume, trades."""
+"""Kraken's downloadable OHLCVT files (XBTUSD_1.csv,
+https://support.kraken.com/articles/360047124832): no header; time in seconds, four prices, volume, trades."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from maxxit.market.importers.base import Row, row
-from maxxit.market.importers.csv_rows import cells, is_number
+from maxxit.market.importers.base import Found
+from maxxit.market.importers.csv_rows import Layout, candles, is_number
 
 COLUMNS = 7
 
@@ -17,7 +18,6 @@ class Kraken:
         first = head.split("\n")[0].split(",")
         return len(first) == COLUMNS and all(map(is_number, first))
 
-    def rows(self, path: Path) -> Iterator[Row]:
+    def rows(self, path: Path) -> Iterator[Found]:
         """Yield the candles in file order; Kraken omits candles without trades."""
-        for line, found in cells(path, COLUMNS):
-            yield row(path, line, found[0], found[1:5], found[5])
+        return candles(path, Layout(0, 1, 2, 3, 4, 5))

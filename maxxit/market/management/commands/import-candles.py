@@ -9,14 +9,14 @@ from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand
 from maxxit.core.errors import Misconfigured
-from maxxit.core.files import head
 from maxxit.core.money import plain
 from maxxit.market import candles
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import HEADER
 from maxxit.market.importers import IMPORTERS
 from maxxit.market.importers.base import CandleImporter, bars
-from maxxit.market.instruments import Instrument, all_instruments, instrument
+from maxxit.market.importers.detect import format_of, instrument_of
+from maxxit.market.instruments import Instrument, instrument
 
 
 class Command(OpsCommand):
@@ -43,7 +43,7 @@ class Command(OpsCommand):
         files: Sequence[Path] = options["files"]
         if missing := [str(path) for path in files if not path.is_file()]:
             raise Misconfigured(f"no such file: {', '.join(missing)}")
-        token = instrument(options["symbol"].upper()) if options["symbol"] else _instrument_of(files[0])
+        token = instrument(options["symbol"].upper()) if options["symbol"] else instrument_of(files[0])
         read: dict[Any, Bar] = {}
         for path in files:
             name = options["format"] or format_of(path)
@@ -60,34 +60,6 @@ class Command(OpsCommand):
 
     def _store(self, token: Instrument, whole: Sequence[Bar]) -> str:
         return f"{candles.store(token.symbol, whole):,} offered to the database"
-
-
-def format_of(path: Path) -> str:
-    """Detect the format from the file's first lines. Raises `Misconfigured` with the known formats."""
-    begins = head(path)
-    if not begins.strip():
-        raise Misconfigured(f"{path} is empty")
-    fits = [name for name in IMPORTERS if IMPORTERS.open(name).sniff(begins)]
-    if len(fits) != 1:
-        known = ", ".join(sorted(IMPORTERS))
-        raise Misconfigured(f"{path}: its format is not recognised: give --format, one of {known}")
-    return fits[0]
-
-
-def _instrument_of(path: Path) -> Instrument:
-    """Return the instrument whose symbol or alias is a word of the file's name (XBTUSD_5.csv)."""
-    words = path.name.upper().replace("-", "_").replace(".", "_").split("_")
-    found = {
-        one.symbol
-        for one in all_instruments().values()
-        for word in words
-        for name in {one.symbol, one.feed_symbol, *(alias.upper() for alias in one.aliases)}
-        if word in (name, f"{name}USD", f"{name}USDT", f"{name}USDC")
-    }
-    if len(found) != 1:
-        known = ", ".join(sorted(all_instruments()))
-        raise Misconfigured(f"{path.name} names no single token: give --symbol, one of {known}")
-    return instrument(found.pop())
 
 
 def _write(folder: Path, token: Instrument, whole: Sequence[Bar]) -> str:
