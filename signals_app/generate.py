@@ -23,7 +23,7 @@ from maxxit.llm.ask import ask
 from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import VenuePolicy, venue_policy
-from signals_app import score, stops
+from signals_app import decision_inputs, score, stops
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
 from signals_app.evidence.posts import shares
@@ -154,15 +154,16 @@ def _consider(
     """Decide on one agent and token from the calls within the caps, and store the signal."""
     if token not in facts.prices:
         return Declined(CandidateReason.NO_PRICE)
-    limits = limits_of(agent, token, policy, venue_policy(agent.venue))
-    decision = score.decide(limits, calls, facts.markets.get(token), facts.social.get(token))
+    limits, social = limits_of(agent, token, policy, venue_policy(agent.venue)), facts.social.get(token)
+    decision = score.decide(limits, calls, facts.markets.get(token), social)
     if isinstance(decision, Proposed) and policy.proposer == "model":
         decision = _ask_model(agent, token, facts, decision, limits)
     if isinstance(decision, Declined):
         return decision
     decision, stop = stops.by_volatility(agent, token, decision, policy.volatility_stop, facts.at)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
-    stored = _store(agent, token, facts, decision, stop, expires_at)
+    used = {"inputs": decision_inputs.as_json(limits, calls, social), **({"stop": stop} if stop else {})}
+    stored = _store(agent, token, facts, decision, used, expires_at)
     return decision if stored else _bucket_taken(facts)
 
 
@@ -231,13 +232,13 @@ def _store(
     token: str,
     facts: Facts,
     proposed: Proposed,
-    stop: dict[str, str | int],
+    used: dict[str, Any],
     expires_at: datetime,
 ) -> bool:
     """Write the signal, its posts and its event; returns False when the bucket already has a signal.
 
     Args:
-        stop: what the stop loss is based on, where the agent's preset takes it from a forecast; else empty.
+        used: `inputs` of the decision, and `stop`: what the stop loss is based on, where a forecast may give it.
     """
     scored = proposed.scored
     corr = facts.posts[scored.calls[0].post].correlation_id if scored.calls else None
@@ -260,7 +261,7 @@ def _store(
                     "weights": agent.weights,
                     "posts": {str(post): f"{share:f}" for post, share in shares(scored.calls).items()},
                     **({} if venue_policy(agent.venue).is_spot else {"risk": proposed.risk}),
-                    **({"stop": stop} if stop else {}),
+                    **used,
                 },
                 market=facts.markets[token].as_json(),
                 snapshot_id=facts.snapshots.get(token),

@@ -4,8 +4,11 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -14,32 +17,39 @@ from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.terminal import Console
 from maxxit.embedded.scratch import scratch_database
-from maxxit.replay import report, tape, taping
+from maxxit.replay import report, rerun, tape, taping
 from maxxit.replay.progress import ProgressBar
 from maxxit.replay.run import Recorded, play, prepare
 from maxxit.replay.taping import Taped
 from positions.performance import roll_up
 from signals_app.inputs import check_output, wrong_input
 
+REQUIRED = ("posts", "candles", "from", "to")
+NAMES = {"from": "start", "to": "end"}
+
 
 class Command(BaseCommand):
     help = (
         "Replay recorded posts and candles through the live pipeline with a recorded clock, in a scratch database. "
-        "The agents are those of config/profiles/<profile>/agents.yaml."
+        "The agents are those of config/profiles/<profile>/agents.yaml. With --correlation-id or --start-ts: decide "
+        "once more on what is stored of a trade, and compare."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--posts", type=Path, required=True, help="JSON-lines file: id, username, created_at, text"
+        parser.add_argument("--posts", type=Path, help="JSON-lines file: id, username, created_at, text")
+        parser.add_argument("--candles", type=Path, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz] files")
+        parser.add_argument("--from", dest="start", help="first day or moment, UTC (2017-12-01)")
+        parser.add_argument("--to", dest="end", help="last day (included) or moment, UTC")
+        stored = parser.add_argument_group(
+            "what is stored",
+            "exit code 0: each stage gives what is recorded; 1: the first difference is named",
         )
+        stored.add_argument("--correlation-id", type=UUID, help="of a post or trade (`manage.py trades`)")
+        stored.add_argument("--start-ts", help="first day or moment, UTC, at which a post was stored")
+        stored.add_argument("--end-ts", help="last day (included) or moment, UTC (default: now)")
         parser.add_argument(
-            "--candles", type=Path, required=True, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz] files"
+            *("--json", "--json-report"), action="store_true", help="print the summary as JSON, nothing else"
         )
-        parser.add_argument(
-            "--from", dest="start", required=True, help="first day or moment, UTC (2017-12-01)"
-        )
-        parser.add_argument("--to", dest="end", required=True, help="last day (included) or moment, UTC")
-        parser.add_argument("--json", action="store_true", help="print the summary as JSON, nothing else")
         parser.add_argument(
             "--events-out", type=Path, help="write every event to this file, one JSON line each"
         )
@@ -57,6 +67,11 @@ class Command(BaseCommand):
         """Run the replay. Exit code 2 with one line when an input or option is wrong, 1 when a step fails."""
         console = Console(file=sys.stderr if options["json"] else sys.stdout, highlight=False)
         try:
+            if options["correlation_id"] or options["start_ts"]:
+                self._rerun(options)
+                return
+            if missing := [f"--{name}" for name in REQUIRED if options[NAMES.get(name, name)] is None]:
+                raise Misconfigured(f"give {', '.join(missing)}, or --correlation-id, or --start-ts")
             use_profile(options["profile"])
             with wrong_input():
                 check_output("--events-out", options["events_out"])
@@ -74,13 +89,35 @@ class Command(BaseCommand):
         else:
             report.show(figures, recorded, console)
 
+    def _rerun(self, options: dict[str, Any]) -> None:
+        """Decide once more on what is stored. Ends with exit code 1 where a stage gives something else."""
+        if options["correlation_id"]:
+            ids = [options["correlation_id"]]
+        else:
+            start, end = _moments(options["start_ts"], options["end_ts"], "--start-ts", "--end-ts")
+            ids = list(rerun.correlation_ids(start, end))
+        counts, shown = Counter[str](), []
+        for correlation_id in ids:
+            for stage in rerun.rerun(correlation_id):
+                told = "not decided again" if stage.equal is None else "equal" if stage.equal else "different"
+                counts[told] += 1
+                if options["correlation_id"] or told == "different":
+                    shown.append({"correlation_id": str(correlation_id), **stage.as_json()})
+        if options["json"]:
+            self.stdout.write(json.dumps({"trades": len(ids), **counts, "stages": shown}, indent=2))
+        else:
+            for line in shown:
+                result = line["difference"] or line["why"] or "equal"
+                self.stdout.write(f"{line['stage']:9} {line['row']:16} {line['sha256'][:16]}  {result}")
+            told = (
+                ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "nothing is stored"
+            )
+            self.stdout.write(f"{len(ids)} correlation id{'' if len(ids) == 1 else 's'}: {told}")
+        if counts["different"] or not counts:
+            sys.exit(1)
+
     def _recorded(self, options: dict[str, Any]) -> Recorded:
-        try:
-            start, end = clock.day(options["start"]), clock.day(options["end"], after=True)
-        except ValueError as error:
-            raise Misconfigured(f"--from and --to take a date or an ISO time: {error}") from error
-        if start >= end:
-            raise Misconfigured(f"--from {options['start']} is not before --to {options['end']}")
+        start, end = _moments(options["start"], options["end"], "--from", "--to")
         if not options["posts"].is_file():
             raise Misconfigured(f"--posts {options['posts']} is not a file")
         if not options["candles"].is_dir():
@@ -104,3 +141,14 @@ class Command(BaseCommand):
                 play(recorded, played)
         roll_up.roll_up()
         return report.summary(recorded, report.write_events(options["events_out"]))
+
+
+def _moments(first: str, last: str | None, *names: str) -> tuple[datetime, datetime]:
+    """Return [first, last], the last day included, until now where it is not given. Raises Misconfigured."""
+    try:
+        start, end = clock.day(first), clock.now() if last is None else clock.day(last, after=True)
+    except ValueError as error:
+        raise Misconfigured(f"{names[0]} and {names[1]} take a date or an ISO time: {error}") from error
+    if start >= end:
+        raise Misconfigured(f"{names[0]} {first} is not before {names[1]} {last or 'now'}")
+    return start, end
