@@ -30,7 +30,7 @@ def options(parser: CommandParser, action: str) -> None:
         parser.add_argument("--limit", type=count, default=20, help="runs shown at most (default 20)")
         parser.add_argument("--before", type=count, help="only runs with a smaller number: the next page")
     elif action == "show":
-        parser.add_argument("run_id", type=count, metavar="RUN")
+        parser.add_argument("run_id", type=count, metavar="RUN", help="its number")
         parser.add_argument("--trades", action="store_true", help="list the closed positions as well")
     elif action == "plot":
         parser.add_argument(
@@ -40,7 +40,7 @@ def options(parser: CommandParser, action: str) -> None:
         parser.add_argument("--across", default="", metavar="KEY", help="key of the columns of a heat map")
         parser.add_argument("--down", default="", metavar="KEY", help="key of its rows")
     else:
-        parser.add_argument("run_ids", type=count, nargs="*", metavar="RUN")
+        parser.add_argument("run_ids", type=count, nargs="*", metavar="RUN", help="their numbers")
         parser.add_argument("--older-than-days", type=whole, help="all runs that were started earlier")
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
