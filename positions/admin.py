@@ -351,3 +351,6 @@ class PnlSnapshotAdmin(LargeTableAdmin):
     @display(description="unrealised (USDC)", ordering="unrealised_pnl")
     def unrealised(self, row: PnlSnapshot) -> SafeString | str:
         return coloured(row.unrealised_pnl)
+
+
+from positions.twin import admin as twin_admin  # noqa: E402, F401 (Django finds it here)

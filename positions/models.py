@@ -436,3 +436,6 @@ class DayEnd(models.Model):
 
     def __str__(self) -> str:
         return f"{self.market} {self.day}"
+
+
+from positions.twin.models import TwinDrift, TwinFill, TwinMark  # noqa: E402, F401 (Django finds them here)

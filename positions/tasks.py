@@ -18,6 +18,7 @@ from positions import flatten, guard, liquidation_warnings, liquidations, withdr
 from positions.book import book_pass
 from positions.exits import at_venue, stop_moves, sweep
 from positions.performance import day_ends, equity, identity, points, roll_up, summary
+from positions.twin import record as twins
 from trading import closing, passes, reconcile
 from trading.shards import Shard
 
@@ -175,6 +176,18 @@ def snapshot_pass() -> Counts:
 def run_day_ends(self: Task) -> dict[str, Any]:
     """Summarise and end each day of a market that is due, as the stage `day_end`."""
     return run_stage("day_end", day_ends.end_due, task=self)
+
+
+@shared_task(base=Fenced)
+def compare_twins() -> int:
+    """Compare live orders with their paper twins; return how many."""
+    return twins.compare_orders(passes.TimeBudget(passes.policy().pass_seconds))
+
+
+@shared_task
+def tidy_twins() -> int:
+    """Delete comparisons with paper twins that are older than they are kept; return how many."""
+    return twins.tidy()
 
 
 ROLL_UP = "positions.tasks.roll_up_pnl"

@@ -32,6 +32,8 @@ PATHS = OWNER_PATHS | {
     "positions.pnlpart": ("deployment:owner",),
     "positions.pnlsnapshot": ("deployment:owner",),
     "positions.profitmark": ("deployment:owner",),
+    "positions.twindrift": ("deployment:owner",),
+    "positions.twinfill": ("deployment:owner",),
     "trading.fundingpayment": ("deployment:owner",),
     "trading.ledgerentry": ("deployment:owner",),  # withdrawals have no order
     "trading.watchedaddress": ("user",),

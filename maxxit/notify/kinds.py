@@ -40,6 +40,9 @@ KINDS = {
         "A position with leverage comes near its liquidation, or is liquidated",
         ("liquidation.near", "position.liquidated"),
     ),
+    "twins": Kind(
+        "Fills of an account of yours drift from those of its paper twin", ("twin.drifted", "twin.recovered")
+    ),
     "addresses": Kind("Money moves at an address that is watched for you", ("address.transfer",)),
     "confirmations": Kind("An entry waits for your confirmation", ("order.awaiting_confirmation",)),
     "digest_pnl": Kind("Digest each morning: your trades of the day before", ("digest.pnl",), opt_in=True),
@@ -102,6 +105,7 @@ CALM = frozenset(
         "limits.changed",
         "endpoint.gone",
         "check.recovered",
+        "twin.recovered",
         *KINDS["trades"].events,
         *OPT_IN,
     }
@@ -130,6 +134,8 @@ TITLES = {
     "check.failing": "A part of the platform fails",
     "check.recovered": "A part of the platform works again",
     "endpoint.gone": "An address was removed",
+    "twin.drifted": "Fills differ from the paper twin's",
+    "twin.recovered": "Fills no longer differ from the paper twin's",
 }
 """Of events whose name and kind say too little."""
 

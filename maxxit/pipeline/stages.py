@@ -104,7 +104,7 @@ ALERTS = (
     "liquidation.not_adopted", "liquidation.near", "position.liquidated", "gmx.not_decoded",
     "check.failing", "check.recovered",
     "account.loss_near_limit", "author.unread", "safe.unverified", "safe.check_failed", "llm.budget_nearly_spent",
-    "address.transfer",
+    "address.transfer", "twin.drifted", "twin.recovered",
 )  # fmt: skip
 """Events that notify staff at once."""
 
@@ -168,6 +168,8 @@ ROUTES = {sweep.task: {"queue": sweep.queue} for sweep in SWEEPS} | {
     "positions.tasks.thin_points": {"queue": "default"},
     "positions.tasks.check_books": {"queue": "default"},
     "positions.tasks.roll_up_pnl": {"queue": "default"},
+    "positions.tasks.compare_twins": {"queue": "default"},
+    "positions.tasks.tidy_twins": {"queue": "default"},
     "positions.tasks.tell_stop_moves": {"queue": "default"},
     "trading.tasks.bill": {"queue": "default"},
     "trading.tasks.watch_transfers": {"queue": "default"},

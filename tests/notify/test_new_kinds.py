@@ -9,7 +9,7 @@ from maxxit.notify.models import NotificationSettings
 
 pytestmark = pytest.mark.django_db
 BEFORE, AFTER = ("notify", "0013_alerted_events"), ("notify", "0014_kinds_of_trades")
-NEW = {"trades", "losses", "authors"}
+NEW = {"trades", "losses", "authors", "twins"}
 
 
 def migrate(*targets: tuple[str, str]) -> None:

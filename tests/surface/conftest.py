@@ -39,7 +39,17 @@ from maxxit.pipeline.models import CanaryMark, MetricCursor, MetricTotal, Pipeli
 from maxxit.pipeline.stages import QUEUES
 from maxxit.pipeline.sync import sync_schedule
 from positions.exits import pauses
-from positions.models import BestPnl, DayEnd, PnlSnapshot, Position, ProfitMark, UnreadAccount
+from positions.models import (
+    BestPnl,
+    DayEnd,
+    PnlSnapshot,
+    Position,
+    ProfitMark,
+    TwinDrift,
+    TwinFill,
+    TwinMark,
+    UnreadAccount,
+)
 from positions.performance import identity, roll_up, summary
 from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, Signal, SocialMetric
 from tests import builders
@@ -166,6 +176,7 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
         unrealised_pnl=Decimal(0),
     )  # fmt: skip
     ProfitMark.objects.create(deployment=deployment)
+    twin(exit_)
     AuthorRecord.objects.get_or_create(
         account=post.account, defaults={"at": timezone.now(), "figures": {}, "calls": 0}
     )
@@ -185,6 +196,22 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     return Trade(
         owner, agent, deployment, post, signal, entry, exit_, blocked, fill, position, open_position, trace
     )
+
+
+def twin(order: Order) -> None:
+    """A closing order beside its paper twin, and a test whose alarm is on."""
+    TwinFill.objects.create(
+        order=order, deployment=order.deployment, at=order.created_at, venue="safe", symbol=order.symbol,
+        purpose=order.purpose, side=order.side, outcome="filled", ordered=order.filled_quantity,
+        filled=order.filled_quantity, quote=Decimal(2100), quote_from="checks", slippage_bps=5, fee_bps=10,
+        live_price=Decimal("2094.75"), twin_price=Decimal("2098.95"), live_fee=Decimal("0.8"),
+        twin_fee=Decimal("0.84"), live_seconds=12.5, price_bps=20.0, excess_fee_bps=-0.5,
+        live_pnl=Decimal("38.2"), twin_pnl=Decimal("39.8"), pnl_bps=20.1,
+    )  # fmt: skip
+    TwinDrift.objects.create(
+        deployment=order.deployment, measure="price", count=30, noise=9.5, last=20.0, score=11.5, run=12,
+        run_sum=240.0, alarm=True, alarm_at=timezone.now(), alarms=1,
+    )  # fmt: skip
 
 
 def perps(deployment: Deployment) -> None:
@@ -387,6 +414,7 @@ def world(db: None) -> World:
     DayEnd.objects.create(
         market="crypto", day="2026-01-31", closed_at=clock.now(), ok=True, finished_at=clock.now()
     )
+    TwinMark.objects.create(pk=1, order=0)
     BestPnl.objects.get_or_create(account="0xA", defaults={"pnl": 5})
     made = World(staff, alice, bob, trade(alice), trade(bob))
     with clock.frozen(clock.now() + timedelta(hours=1)):

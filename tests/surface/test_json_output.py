@@ -38,6 +38,8 @@ ELSEWHERE = {
     **{f"workers {action}": "tests/ops/test_workers.py, running processes" for action in ("status", "start", "stop")},
     **{f"addresses {action}": "tests/chain/sending/test_transfers.py, a chain" for action in
        ("add", "list", "label", "remove")},
+    **{f"twin {action}": "tests/positions/twin/test_command.py, a live venue" for action in
+       ("list", "show", "compare", "gate-test")},
     **{f"chain deploy-{contract}": "tests/chain/sending/test_deploy.py, a chain" for contract in ("module", "router")},
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
        ("set", "test", "remove", "rotate", "new-key")},

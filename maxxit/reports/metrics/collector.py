@@ -18,6 +18,7 @@ from maxxit.reports.metrics.gauges import gauge
 from positions.exits import pauses
 from positions.models import BooksCheck, Position
 from positions.performance import equity, figures
+from positions.twin import report as twins
 from trading import gate
 from trading.billing import debts, subscriptions
 from trading.reconciliation import checks as checks_of_accounts
@@ -72,6 +73,8 @@ class MaxxitCollector(Collector):
             yield gauge("books_differ", what, {"": float(len(books.wrong))})
             age = (timezone.now() - books.checked_at).total_seconds()
             yield gauge("books_check_age_seconds", "seconds since they were compared", {"": age})
+        drifting = {measure: float(count) for measure, count in twins.alarms().items()}
+        yield gauge("twin_drifts", "deployments that drift from their paper twin", drifting, "measure")
         ever = figures.figures()
         yield gauge("drawdown_usdc", "max drawdown of the realised PnL", {"": float(ever.drawdown)})
         if ever.cvar_95_pct is not None:

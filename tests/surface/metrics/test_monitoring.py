@@ -56,6 +56,10 @@ SERIES: dict[str, dict[str, str]] = {
     "OrderUnknown": {"maxxit_order_age_seconds{state='unknown'}": "290+15x8 1x60"},
     "HoldingsUnexplained": {"maxxit_unexplained_holdings{origin='paper'}": "1x8 0x60"},
     "BooksDiffer": {"maxxit_books_differ": "1x8 0x60"},
+    "TwinDrifts": {
+        "maxxit_twin_drifts{measure='price'}": "1x8 0x60",
+        "maxxit_twin_drifts{measure='fee'}": "0x70",
+    },
     "FeedSilent": {
         "maxxit_feed_age_seconds{source='a'}": "70+15x8 1x60",
         "maxxit_feed_age_seconds{source='b'}": "400x70",
