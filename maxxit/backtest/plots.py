@@ -20,7 +20,7 @@ LABELS = 8
 """Labels of an axis at most."""
 UNITS = Decimal(1_000_000)
 STYLE = (
-    "<style>svg{font:14px sans-serif;background:#fff;color:#1f2937}text{fill:currentColor}"
+    "<style>svg{font:14px sans-serif;background:#fff;color:#1f2937}text:not(.in){fill:currentColor}"
     ".grid{stroke:#e5e7eb}.zero{stroke:#6b7280;stroke-dasharray:4 4}.luck{stroke:#b45309;stroke-width:2;"
     "stroke-dasharray:6 4;fill:none}.one{stroke:#0369a1;fill:none;stroke-width:2}"
     ".two{stroke:#b45309;fill:none;stroke-width:2;stroke-dasharray:7 3}.bar-one{fill:#94a3b8}.bar-two{fill:#0369a1}"

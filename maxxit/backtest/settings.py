@@ -157,7 +157,7 @@ class TapeSettings:
     def _traders(self, changes: Changes, policy: RiskPolicy) -> tuple[Trader, ...]:
         values = {agent.name: _copied(vars(agent)) for agent in self._tape.agents}
         for key, value in changes:
-            _set_of_agent(values, key, key.partition(".")[2], value)
+            set_of_agent(values, key, key.partition(".")[2], value)
         return tuple(_trader(TapedAgent(**agent), policy) for agent in values.values())
 
     def _check(self, settings: Settings) -> None:
@@ -252,7 +252,13 @@ def _set_of_venue(venues: dict[str, Any], key: str, rest: str, value: str) -> No
         raise Misconfigured(f"{key} is no setting of a venue that a backtest varies; known: {known}")
 
 
-def _set_of_agent(agents: dict[str, Any], key: str, rest: str, value: str) -> None:
+def set_of_agent(agents: dict[str, Any], key: str, rest: str, value: str) -> None:
+    """Set one setting of an agent in place. Raises `Misconfigured` for an unknown agent or setting, or a wrong value.
+
+    Args:
+        agents: name -> its settings, as on a tape.
+        rest: the key without `agents.`: NAME.min_confidence, NAME.weights.rsi.
+    """
     name, _, option = rest.rpartition(".")
     of_weight = name.endswith(".weights")
     name = name.removesuffix(".weights")

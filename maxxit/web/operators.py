@@ -49,11 +49,11 @@ def operator_page(name: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(request: HttpRequest) -> HttpResponse:
+        def checked(request: HttpRequest, **of_path: Any) -> HttpResponse:
             if not request.user.has_perm(permission):
                 raise PermissionDenied(f"the page {title} needs the permission {permission}")
             context = admin.site.each_context(request) | {"title": title, "now": clock.now()}
-            return view(request, context)
+            return view(request, context, **of_path)
 
         guarded: View = never_cache(staff_member_required(login_url="admin:login")(checked))
         return guarded
@@ -61,7 +61,8 @@ def operator_page(name: str) -> Callable[[View], View]:
     return decorate
 
 
-def _require(request: HttpRequest, permission: str) -> None:
+def require(request: HttpRequest, permission: str) -> None:
+    """Raise PermissionDenied where this member of staff lacks a permission."""
     if not request.user.has_perm(permission):
         raise PermissionDenied(f"this needs the permission {permission}")
 
@@ -121,7 +122,7 @@ def limits_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     form, effect, status_code = LimitForm(), None, 200
     removing = request.POST.get("do") in ("check-removal", "remove")
     if request.method == "POST":
-        _require(request, CHANGE_LIMITS)
+        require(request, CHANGE_LIMITS)
         form = LimitForm(request.POST)
         if form.is_valid():
             try:
@@ -221,7 +222,7 @@ def reconciliation_page(request: HttpRequest, context: dict[str, Any]) -> HttpRe
     result, problem = None, ""
     if request.method == "POST":
         if (do := request.POST.get("do")) in ("book", "adopt"):
-            _require(request, BOOK)
+            require(request, BOOK)
             problem = _booked(request, BookForm(request.POST), adopt=do == "adopt")
             if not problem:
                 return redirect("operator-reconciliation")

@@ -15,8 +15,9 @@ OPERATOR_PAGES = (
     ("operator-transactions", "Transactions", "receipt_long", "trading.view_chaintransaction"),
     ("operator-reconciliation", "Reconciliation", "balance", "trading.view_ledgerentry"),
     ("operator-models", "Calls and prompts", "query_stats", "llm.view_llmtrace"),
+    ("operator-backtests", "Backtests", "history", "backtest.view_backtestrun"),
 )
-"""(URL name, title, icon, permission to see it) of each page of `maxxit.web.operators`."""
+"""(URL name, title, icon, permission to see it) of each page of `maxxit.web.operators` and `backtests`."""
 
 MENU = (
     (

@@ -29,7 +29,7 @@ ELSEWHERE = {
     **{f"backtest {action}": "tests/backtest/test_command.py, a tape" for action in
        ("run", "compare", "check", "sweep", "optimise", "walk-forward")},
     **{f"backtest {action}": "tests/backtest/test_stored.py, a stored run" for action in
-       ("list", "show", "plot", "delete")},
+       ("list", "show", "plot", "delete", "save-agent")},
     "evaluate-classifier": "tests/llm/test_commands.py",
     **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
        ("show", "train", "evaluate", "promote", "retire", "explain")},

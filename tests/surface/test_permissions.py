@@ -15,6 +15,7 @@ from maxxit.access.models import ADMIN, KEYS, READ, RULES, SAFES, TRADE, ApiKey
 from maxxit.api.api import api
 from maxxit.core import clock
 from maxxit.replay.models import Preview
+from tests.backtest.stored import store_refused
 from tests.surface.conftest import World
 
 SCOPES = (READ, RULES, SAFES, TRADE, KEYS, ADMIN)
@@ -296,6 +297,7 @@ def test_a_clerk_gets_no_page_with_rows(world: World, browsers: dict[str, Client
     keys = {
         "correlation_id": made.post.correlation_id, "signal_id": made.signal.pk, "deployment_id": made.deployment.pk,
         "month": f"{timezone.now():%Y-%m}", "position_id": made.position.pk, "name": made.post.account.x_username,
+        "run_id": store_refused().pk if "run_id" in str(pattern.pattern) else 0,
     }  # fmt: skip
     url = reverse(
         pattern.name,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.core.commands import OpsCommand, confirm, count, whole
+from maxxit.core.commands import OpsCommand, by_option, confirm, count, operator, person_named, whole
 from maxxit.core.errors import Misconfigured
 
 SUBCOMMANDS = {
@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "show": "show a stored run: settings, figures, results by part",
     "plot": "write a stored run (or two) as an SVG or HTML file",
     "delete": "delete stored runs",
+    "save-agent": "create an agent's draft with the settings of a stored run",
 }
 KINDS = ("run", "sweep", "optimise", "walk-forward")
 MOST_DIFFERENCES = 10
@@ -39,6 +40,16 @@ def options(parser: CommandParser, action: str) -> None:
         parser.add_argument("--out", type=Path, required=True, help="file to write: NAME.svg or NAME.html")
         parser.add_argument("--across", default="", metavar="KEY", help="key of the columns of a heat map")
         parser.add_argument("--down", default="", metavar="KEY", help="key of its rows")
+    elif action == "save-agent":
+        parser.add_argument("run_id", type=count, metavar="RUN")
+        parser.add_argument("--owner", required=True, help="user name of who gets the agent")
+        parser.add_argument("--agent", default="", help="the agent of the tape, where it has several")
+        parser.add_argument("--name", default="", help="of the new agent")
+        parser.add_argument(
+            "--number", type=count, default=1, help="setting of a sweep, 1 the best (default 1)"
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        by_option(parser)
     else:
         parser.add_argument("run_ids", type=count, nargs="*", metavar="RUN", help="their numbers")
         parser.add_argument("--older-than-days", type=whole, help="all runs that were started earlier")
@@ -47,7 +58,7 @@ def options(parser: CommandParser, action: str) -> None:
 
 def run(command: OpsCommand, given: Mapping[str, Any]) -> Any:
     """Run a subcommand and return its data."""
-    steps = {"list": _list, "show": _show, "plot": _plot, "delete": _delete}
+    steps = {"list": _list, "show": _show, "plot": _plot, "delete": _delete, "save-agent": _save_agent}
     return steps[given["action"]](command, given)
 
 
@@ -198,6 +209,25 @@ def _delete(command: OpsCommand, given: Mapping[str, Any]) -> dict[str, Any]:
     deleted = runs.delete_runs(ids) if ids else runs.delete_old(days)
     command.say(f"{deleted} deleted")
     return {"deleted": deleted}
+
+
+def _save_agent(command: OpsCommand, given: Mapping[str, Any]) -> dict[str, Any]:
+    from maxxit.backtest import as_agent, runs
+
+    one, owner = runs.run_of(given["run_id"]), person_named(given["owner"])
+    draft = as_agent.draft_of(one, given["agent"], given["number"] - 1)
+    command.table(["setting", "value"], draft.rows())
+    if draft.left_out:
+        command.say()
+        command.table(["left out", "value", "why"], [(o.key, o.value, o.why) for o in draft.left_out])
+    command.say()
+    for note in draft.notes:
+        command.say(note)
+    if not given["yes"] and not confirm(f"Create this agent of {owner} as a draft?"):
+        raise Misconfigured("no agent was created: answer yes, or give --yes")
+    agent = as_agent.save_as_agent(one, draft, given["name"], owner, by=operator(given["by"]))
+    command.say(f"agent {agent.pk} ({agent.name}) is a draft: it trades nothing until it is activated")
+    return draft.as_json() | {"agent": agent.pk, "name": agent.name, "state": agent.state}
 
 
 def figure_table(command: OpsCommand, *figures: Mapping[str, Any], heads: Sequence[str] = ()) -> None:

@@ -301,7 +301,7 @@ class Command(OpsCommand):
         backtest = Backtest(read(options["tape"]))
         most = options["tries"] if options["action"] == "optimise" else options["most"]
         asked = self._asked(
-            options, kind, varied=dict(options["vary"]), seed=seed, options={"most": most, **more}
+            options, kind, varied=dict(options["vary"]), seed=seed, options={"tries_at_most": most, **more}
         )
 
         def swept() -> "Sweep":
@@ -356,7 +356,7 @@ class Command(OpsCommand):
         from maxxit.backtest.saving import result_of_walk_forward
         from maxxit.backtest.sweep import walk_forward
 
-        days = {name: options[f"{name}_days"] for name in ("train", "test", "embargo")}
+        days = {name: options[name] for name in ("train_days", "test_days", "embargo_days")}
         backtest, asked, done = self._swept(options, Kind.WALK_FORWARD, **days)
         found = self._tried(
             options, backtest, asked, lambda: walk_forward(done, backtest.tape.start, *days.values())

@@ -21,7 +21,9 @@ const Candles = (() => {
     chart.timeScale().applyOptions({ timeVisible: true, secondsVisible: false, rightOffset });
     const series = chart.addSeries(LightweightCharts.CandlestickSeries, { ...bars(), ...options });
     const paint = () => { chart.applyOptions(frame()); series.applyOptions(bars()); };
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); repaint(); });
+    const anew = () => { paint(); repaint(); };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", anew);
+    new MutationObserver(anew).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });  // the admin's switch
     return { chart, series };
   }
 
