@@ -24,6 +24,7 @@ from maxxit.web import (
     trade,
     venue_keys,
     wallet,
+    what_if,
 )
 from maxxit.web.chat import assistants, telegram
 from maxxit.web.chat import pages as chat_pages
@@ -72,6 +73,7 @@ urlpatterns = [
     path("activity/rows", activity.activity_rows, name="activity-rows"),
     path("trades/<int:position_id>", trade.trade_page, name="trade"),
     path("trades/<int:position_id>/figures", trade.trade_figures, name="trade-figures"),
+    path("trades/<int:position_id>/what-if", what_if.what_if_page, name="what-if"),
     path("accounts", authors.accounts, name="accounts"),
     path("accounts/<str:name>", authors.account, name="account"),
     path("chain/<uuid:correlation_id>", pages.trade_trace, name="chain"),
