@@ -151,7 +151,9 @@ def check(folder: Path) -> Manifest:
 def posts_of(folder: Path) -> Path:
     """Return the file of posts. Raises `Misconfigured` where the folder has none."""
     if POSTS not in read(folder):
-        raise Misconfigured(f"{folder} has no posts: import some with `posts import FILE --into {folder}`")
+        raise Misconfigured(
+            f"{folder} has no posts: import some with `manage.py posts import FILE --into {folder}`"
+        )
     return folder / POSTS
 
 

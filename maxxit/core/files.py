@@ -45,8 +45,14 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def head(path: Path, most: int = 5) -> str:
-    """Return the first `most` lines that are not empty."""
-    return "\n".join(islice((text for _, text in lines(path) if text.strip()), most))
+    """Return the first `most` lines that are not empty, to detect a format; bytes that are no UTF-8 are replaced.
+
+    Raises `Misconfigured` for UTF-16 and for a damaged archive.
+    """
+    found = list(islice((line for _, line in raw_lines(path) if line.strip()), most))
+    if found and found[0].startswith(UTF_16):
+        raise Misconfigured(f"{path}:1: UTF-16, not UTF-8. Save the file as UTF-8")
+    return "\n".join(line.decode(errors="replace") for line in found)
 
 
 def _unpacked(path: Path, raw: IO[bytes], begins: bytes) -> Iterator[bytes]:

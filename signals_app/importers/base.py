@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from maxxit.core import clock, untrusted
 from maxxit.core.errors import Misconfigured
-from maxxit.core.files import lines
+from maxxit.core.files import lines, raw_lines
 from maxxit.market.feeds.file import UNITS, unit_of
 from signals_app.sources.base import RawPost, Refused, unfit
 
@@ -48,18 +48,59 @@ class PostImporter(Protocol):
         ...
 
 
-def read(importer: PostImporter, path: Path, username: str) -> Iterator[RawPost | Refused]:
-    """Yield the post of every entry, or why it was refused; reposts and other kinds of entries are skipped."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What an entry of a file is."""
+
+    place: str
+    post: RawPost | None = None
+    """None for a repost or another kind of entry, and where it was refused."""
+    refused: str = ""
+    """Why it is no post."""
+    language: str = ""
+    """As its source states it (`en`)."""
+    edited: bool = False
+    """The text is that of an edit, and the time that of the edit."""
+    raw: Any = None
+
+
+def entries(importer: PostImporter, path: Path, username: str) -> Iterator[Entry]:
+    """Yield what each entry of a file is, in file order."""
     for record in importer.records(path):
         try:
             post = importer.post(record.value, username)
             if post is not None and (why := unfit(post)):
                 raise ValueError(why)
+            if post is None:
+                yield Entry(record.place, raw=record.value)
+                continue
+            yield Entry(
+                record.place, post, "", language_of(record.value), is_edited(record.value), record.value
+            )
         except ValueError as error:
-            yield Refused(record.place, str(error), str(record.value)[:2000])
-        else:
-            if post is not None:
-                yield post
+            yield Entry(record.place, None, str(error), raw=record.value)
+
+
+def read(importer: PostImporter, path: Path, username: str) -> Iterator[RawPost | Refused]:
+    """Yield the post of every entry, or why it was refused; reposts and other kinds of entries are skipped."""
+    for entry in entries(importer, path, username):
+        if entry.refused:
+            yield Refused(entry.place, entry.refused, str(entry.raw)[:2000])
+        elif entry.post is not None:
+            yield entry.post
+
+
+def language_of(value: Any) -> str:
+    """Return the language that an entry states, or an empty string."""
+    found = first(value, "lang", "language", "tweet.lang")
+    return found[:8].lower() if isinstance(found, str) and found not in ("und", "") else ""
+
+
+def is_edited(value: Any) -> bool:
+    """Return whether an entry says that its text is an edit: Telegram's `edited`, X's edit history."""
+    history = first(value, "edit_history_tweet_ids")
+    later = isinstance(history, list) and len(history) > 1 and first(value, "id") != history[0]
+    return later or first(value, "edited_unixtime") is not None
 
 
 def make_post(post_id: Any, username: Any, text: Any, at: Any) -> RawPost:
@@ -123,24 +164,31 @@ def first(value: Any, *names: str) -> Any:
 
 def json_lines(path: Path) -> Iterator[Record]:
     """Read the objects of a JSON-lines file; an invalid line is yielded as text, for the importer to refuse."""
-    for number, line in lines(path):
+    for number, line in raw_lines(path):
         if line.strip():
             try:
                 yield Record(f"{path}:{number}", untrusted.loads(line, decimals=True))
+            except UnicodeDecodeError as error:
+                yield Record(f"{path}:{number}", f"not UTF-8: {error.reason}")
             except ValueError as error:
                 yield Record(f"{path}:{number}", f"not JSON: {error}")
 
 
-def json_array(path: Path, prefix: re.Pattern[str] | None = None) -> Iterator[Record]:
-    """Read the items of a JSON array, after a `prefix` such as `window.YTD.tweets.part0 =`."""
+def json_file(path: Path, prefix: re.Pattern[str] | None = None) -> Any:
+    """Parse a whole file after a `prefix` (`window.YTD.tweets.part0 =`). Raises `Misconfigured` with the line."""
     text = "\n".join(line for _, line in lines(path)).strip()
     if prefix is not None:
         text = prefix.sub("", text, count=1).rstrip(";")
     try:
-        items = untrusted.loads(text, decimals=True)
+        return untrusted.loads(text, decimals=True)
     except ValueError as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
         raise Misconfigured(f"{path}:{line}: not JSON: {str(error)[:200]}") from None
+
+
+def json_array(path: Path, prefix: re.Pattern[str] | None = None) -> Iterator[Record]:
+    """Read the items of a JSON array, after a `prefix` such as `window.YTD.tweets.part0 =`."""
+    items = json_file(path, prefix)
     if not isinstance(items, list):
         raise Misconfigured(f"{path}:1: a list of posts is expected")
     return (Record(f"{path}:{place}", item) for place, item in enumerate(items, start=1))

@@ -23,7 +23,9 @@ class XArchive:
         return json_array(path, PREFIX)
 
     def post(self, value: Any, username: str) -> RawPost | None:
-        """Convert an entry; `username` is required, because the file does not name its owner."""
+        """Convert an entry; a repost is skipped. `username` is required, because the file does not name its owner."""
         tweet = first(value, "tweet") or value
         text = first(tweet, "full_text", "text")
+        if isinstance(text, str) and text.startswith("RT @"):
+            return None
         return make_post(first(tweet, "id_str", "id"), username, text, first(tweet, "created_at"))

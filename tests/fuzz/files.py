@@ -1,6 +1,7 @@
 """Targets: candle and post files of every format that is read."""
 
 import gzip
+import json
 import tempfile
 from collections.abc import Callable
 from decimal import Decimal
@@ -19,6 +20,7 @@ from tests.market.test_importers import SAMPLES as CANDLE_SAMPLES
 from tests.market.test_importers import candles
 from tests.signals_app.test_importers import POSTS as SOME
 from tests.signals_app.test_importers import SAMPLES as POST_SAMPLES
+from tests.signals_app.test_post_import import FIRST, LATER, chat, page
 
 MEMORY = Path("/dev/shm")
 FOLDER = Path(tempfile.mkdtemp(prefix="maxxit-fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
@@ -77,7 +79,7 @@ def post_file(name: str, form: str) -> Callable[[bytes], Outcome]:
         found = list(read_posts(importer, path, "alice"))
         posts = sum(isinstance(one, RawPost) for one in found)
         entries = len(list(importer.records(path)))
-        by_design = form in {"twscrape", "snscrape", "apify"} and entries > len(found)
+        by_design = form in {"twscrape", "snscrape", "apify", "x-api", "telegram"} and entries > len(found)
         assert name not in PLAIN_LINES or entries == lines_of(path)
         return Outcome(posts, len(found) - posts, None if by_design else entries)
 
@@ -101,5 +103,13 @@ TARGETS: dict[str, Target] = {
         f"posts: {name}": Target([make(SOME).encode()], post_file(name, form))
         for name, (form, make) in POST_SAMPLES.items()
     },
+    "posts: x-api": Target(
+        [json.dumps(page({"id": FIRST, "text": "Buying $BTC"}, {"id": LATER, "text": "out"})).encode()],
+        post_file("x-api", "x-api"),
+    ),
+    "posts: telegram": Target(
+        [json.dumps(chat({"text": "Buying $BTC"}, {"text": ["a", {"text": "b"}]})).encode()],
+        post_file("telegram", "telegram"),
+    ),
     "posts: ours": Target([POST_SAMPLES["json lines"][1](SOME).encode()], post_lines),
 }

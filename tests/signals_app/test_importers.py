@@ -213,7 +213,7 @@ def test_reposts_are_passed_over(tmp_path: Path) -> None:
         ("id,text,created_at\n1,hello\n", r"no usable post .*:2: 2 fields instead of 3"),
         ('id,text,created_at\n1,"never ends\n', r"posts\.any:2: the row is not valid CSV"),
         ("id,text,created_at," + "x" * 140_000, r"posts\.any:1: the header is not valid CSV"),
-        ("id,text\n1,hello\n", r"posts\.any:1: the header needs a column for id, text and time"),
+        ("id,text\n1,hello\n", r"posts\.any:1: the header needs a column for text and time"),
         ("[1, 2]", r"no usable post .*:1: the entry is not an object"),
         ('{"id": "1"}\n{]', "no usable post .*:1: the text is empty"),
         (b'{"id": "1", "text": "\xff"}', r"posts\.any:1: not UTF-8"),

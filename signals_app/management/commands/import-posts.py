@@ -10,9 +10,9 @@ from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand
 from maxxit.core.errors import Misconfigured
-from maxxit.core.files import head
 from signals_app.importers import IMPORTERS
 from signals_app.importers.base import read
+from signals_app.post_import import format_of
 from signals_app.sources.base import RawPost, Refused
 
 SHOWN = 10
@@ -68,17 +68,6 @@ class Command(OpsCommand):
             "posts": len(written), "authors": authors, "refused": len(refused), "repeated": repeated,
             "reasons": Counter(line.reason for line in refused), "out": str(options["out"]),
         }  # fmt: skip
-
-
-def format_of(path: Path) -> str:
-    """Detect a file's format from its first lines. Raises `Misconfigured` with the known formats."""
-    begins = head(path)
-    if not begins.strip():
-        raise Misconfigured(f"{path} is empty")
-    for name in IMPORTERS:
-        if IMPORTERS.open(name).sniff(begins):
-            return name
-    raise Misconfigured(f"{path}: unknown format: give --format, one of {', '.join(sorted(IMPORTERS))}")
 
 
 def _write(path: Path, posts: Sequence[RawPost]) -> None:
