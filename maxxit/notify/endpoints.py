@@ -36,6 +36,11 @@ PER_HOUR = 20
 UNSUBSCRIBE = Signer(salt="maxxit.notify.unsubscribe")
 
 
+def offered() -> list[str]:
+    """Return the channels that users may choose."""
+    return [name for name in policy().offered if CHANNELS.open(name).available()]
+
+
 def secret_of(endpoint: Endpoint) -> str:
     """Return the signing secret. It changes with SECRET_KEY: inform receivers when that is rotated."""
     return f"mxw_{_derived('endpoint', endpoint).hex()}"
@@ -116,7 +121,7 @@ def set_endpoint(user: AbstractBaseUser, channel: str, address: str, *, confirme
     adapter = CHANNELS.open(channel)
     if adapter.form is None:
         raise Rejected(f"{channel} needs no address", code="no_address")
-    if channel not in policy().offered:
+    if channel not in offered():
         raise Rejected(f"this installation does not offer the channel {adapter.title}", code="not_offered")
     if len(address) > MAX_ADDRESS:
         raise Rejected(f"the address is longer than {MAX_ADDRESS} characters", code="bad_address")

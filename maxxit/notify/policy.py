@@ -10,10 +10,18 @@ SEND_SECONDS = 10.0
 """Time limit of one send, DNS and connection included; every channel keeps to it."""
 
 
+class ApprisePolicy(Policy):
+    """Which services of the library apprise are offered, and the ports that they may be reached at."""
+
+    schemas: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=30)], ...]
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...]
+
+
 class NotifyPolicy(Policy):
     """`config/notify.yaml`."""
 
     offered: tuple[str, ...]
+    apprise: ApprisePolicy
     tries: Annotated[int, Field(ge=1, le=50)]
     first_wait_seconds: Seconds
     most_wait_seconds: Seconds

@@ -97,7 +97,7 @@ def deliver_alerts() -> DeliveryResult:
     """Send the due staff alerts in one pass."""
     result = DeliveryResult()
     alerts.write()
-    _pass(Alert, ("event",), ALERT_TASK, result)
+    _pass(Alert, (), ALERT_TASK, result)
     return result
 
 
@@ -160,12 +160,14 @@ class Pass:
         ids = delivery_queue.claim(self._model, self._limits, channels)
         found = self._model._default_manager.select_related("user", *self._related).in_bulk(ids)
         rows = self._not_taken([found[pk] for pk in ids if pk in found])
+        alerts.load_events(row for row in rows if isinstance(row, Alert))
         idle = []
         for lane in self._lanes_of(rows):
             if lane.rows:
                 pool = lane.rows[0].channel
                 if pool not in self._pools:
-                    self._pools[pool] = held.enter_context(ThreadPoolExecutor(self._limits.at_once))
+                    threads = min(self._limits.at_once, CHANNELS.open(pool).most_at_once)
+                    self._pools[pool] = held.enter_context(ThreadPoolExecutor(threads))
             if not self._start(lane):
                 idle.append(lane)
         self._unlock(idle)
@@ -392,7 +394,9 @@ def _give_up(model: type[Delivery], limits: NotifyPolicy, result: DeliveryResult
         moved = advance_all(
             model, ids, DeliveryState.PENDING, DeliveryState.DEAD, why=reason, last_error=reason
         )
-        fallback.send(model._default_manager.filter(pk__in=moved))
+        rows = list(model._default_manager.filter(pk__in=moved))
+        alerts.load_events(row for row in rows if isinstance(row, Alert))
+        fallback.send(rows)
     result.dead += len(moved)
 
 

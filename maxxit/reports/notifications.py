@@ -7,10 +7,9 @@ from typing import Any, Self
 from django.db.models import Q, QuerySet
 
 from maxxit.core.errors import Rejected
-from maxxit.notify import alerts, worker
+from maxxit.notify import alerts, endpoints, worker
 from maxxit.notify.channels import CHANNELS
 from maxxit.notify.models import Alert, Delivery, Endpoint, PriceRule, RuleDelivery
-from maxxit.notify.policy import policy
 from maxxit.notify.states import DeliveryState
 
 MODELS: tuple[tuple[str, type[Delivery], tuple[str, ...]], ...] = (
@@ -145,7 +144,7 @@ class ChannelState:
 def channels_of(user: Any) -> list[ChannelState]:
     """List the channels that are offered, and those of which `user` has set an address."""
     standing = {row.channel: row for row in Endpoint.objects.filter(user_id=user.pk, active=True)}
-    offered = policy().offered
+    offered = endpoints.offered()
     opened = [(name, CHANNELS.open(name)) for name in CHANNELS]
     return [
         ChannelState(name, one.title, one.about, one.form, name in offered, standing.get(name))

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -17,6 +18,7 @@ from django.db import connection
 from maxxit.core import egress
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
+from maxxit.events.record import record
 from maxxit.market import intake
 from maxxit.market.feeds.base import Tick
 from maxxit.notify import delivery_queue, endpoints, rules, tasks, worker
@@ -347,7 +349,7 @@ def test_an_address_that_moved_inside_is_refused_when_it_is_sent_to(
 def test_a_rule_on_a_channel_that_does_not_work_is_refused(ann: User) -> None:
     with pytest.raises(Rejected, match="rules endpoint --user … --channel webhook"):
         endpoints.require(ann, "webhook")
-    with pytest.raises(Rejected, match="known: discord, email, inbox"):
+    with pytest.raises(Rejected, match="known: apprise, discord, email, inbox"):
         endpoints.require(ann, "pigeon")
     for name in ("inbox", "log"):
         endpoints.require(ann, name)
@@ -437,3 +439,25 @@ def test_an_alert_that_nobody_takes_is_a_dead_letter_that_can_be_redriven(
     endpoints.set_endpoint(boss, "webhook", receiver.url)
     assert dead_letters.redrive([letter.name]) == 1
     assert tasks.deliver()["sent"] == 1
+
+
+def test_a_batch_of_alerts_holds_the_users_of_its_event_not_once_for_each_of_them(receiver: Receiver) -> None:
+    crowd = [User.objects.create(username=f"person {number}") for number in range(20)]
+    for person in crowd:
+        endpoints.set_endpoint(person, "webhook", receiver.url)
+    owners = [*(person.pk for person in crowd), *range(10**7, 10**7 + 20_000)]
+    record("author.unread", crowd[0], text="cannot be read", owner_ids=owners)
+    worker.deliver_alerts()  # loads what a first send loads
+    receiver.came.clear()
+    record("author.unread", crowd[1], text="cannot be read", owner_ids=owners)
+
+    tracemalloc.start()
+    try:
+        result = worker.deliver_alerts()
+        _, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert result.sent == len(receiver.came) == 20
+    assert all(b"owner_ids" not in body for _, body in receiver.came)
+    assert highest < 4 * 2**20  # twenty lists of them are 14 MiB

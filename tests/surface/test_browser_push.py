@@ -17,7 +17,6 @@ from maxxit.notify import endpoints, trials, worker
 from maxxit.notify.channels import CHANNELS, push
 from maxxit.notify.models import Alert, Endpoint
 from maxxit.notify.policy import policy
-from maxxit.reports import notifications
 from tests.browser import Page
 from tests.notify.providers import providers
 
@@ -47,8 +46,7 @@ def test_a_message_of_ours_is_shown_by_the_service_worker(
     tab: Page, live_server: Any, monkeypatch: pytest.MonkeyPatch, empty_cache: None
 ) -> None:
     every = policy().model_copy(update={"offered": tuple(CHANNELS)})
-    for module in (endpoints, notifications):
-        monkeypatch.setattr(module, "policy", lambda: every)
+    monkeypatch.setattr(endpoints, "policy", lambda: every)
     private, public = push.new_key()
     monkeypatch.setenv("PUSH_PRIVATE_KEY", private)
     registered: list[dict[str, Any]] = []

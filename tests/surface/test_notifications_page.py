@@ -66,8 +66,7 @@ def test_an_address_that_cannot_be_sent_to_is_refused_and_kept_in_its_field(alic
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The installation offers every channel."""
     every = policy.policy().model_copy(update={"offered": tuple(CHANNELS)})
-    for module in (endpoints, notifications):
-        monkeypatch.setattr(module, "policy", lambda: every)
+    monkeypatch.setattr(endpoints, "policy", lambda: every)
     monkeypatch.setenv("PUSH_PRIVATE_KEY", push.new_key()[0])
 
 

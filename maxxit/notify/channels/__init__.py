@@ -14,6 +14,7 @@ CHANNELS: Registry[Channel] = Registry(
         "teams": "maxxit.notify.channels.teams.Teams",
         "discord": "maxxit.notify.channels.discord.Discord",
         "webhook": "maxxit.notify.channels.webhook.Webhook",
+        "apprise": "maxxit.notify.channels.apprise.Apprise",
         "log": "maxxit.notify.channels.log.Log",
     },
 )

@@ -58,6 +58,12 @@ class Channel(ABC):
     """Whether an address counts only when its owner has typed the code that was sent there."""
     refuses_in_body = False
     """Whether an answer with a status below 300 may refuse the message in its body."""
+    most_at_once = 64
+    """Sends at once at most, where config/notify.yaml allows as many."""
+
+    def available(self) -> bool:
+        """Return whether this installation has what the channel needs; where not, it is not offered."""
+        return True
 
     def verify(self, address: str) -> str:
         """Return the address as it is stored. Raises `Rejected` for one that can never be sent to."""
