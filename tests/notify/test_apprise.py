@@ -4,6 +4,7 @@ Apprise itself sends in tests/conformance/apprise_services.py.
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 
 from maxxit.core import egress
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.notify import endpoints, policy
+from maxxit.notify import endpoints, policy, worker
 from maxxit.notify.channels import apprise, apprise_child
 from maxxit.notify.channels.apprise import Apprise
 from maxxit.notify.channels.base import Message
+from tests.builders import RecordedClock
 
 URL = "ntfys://ntfy.example.com/a-secret-topic"
 
@@ -210,3 +213,33 @@ def test_the_process_reads_no_file_and_starts_nothing_and_connects_only_where_it
 def test_the_rules_are_those_of_every_channel() -> None:
     assert apprise.RULES.admits is egress.is_public
     assert apprise.RULES.max_seconds == policy.SEND_SECONDS
+
+
+@pytest.mark.django_db
+def test_an_address_is_confirmed_by_its_code_and_a_failure_is_tried_again(
+    child: Callable[[str], None], tmp_path: Path, time: RecordedClock
+) -> None:
+    came = tmp_path / "came"
+    child(
+        f"if 'body' in job: open({str(came)!r}, 'a').write(job['body'] + chr(10))\n"
+        "says({'done': 'refuse' not in job.get('body', '')})"
+    )
+    ann = User.objects.create(username="ann")
+    endpoint = endpoints.set_endpoint(ann, "apprise", URL)
+    assert (endpoint.verified_at, endpoint.hint) == (None, "ntfys://…opic")
+    assert worker.deliver_alerts().sent == 1
+    code = re.findall(r"Code (\d+)\.", came.read_text())[0]
+    assert endpoints.confirm(ann, "apprise", code).verified_at is not None
+
+    endpoints.queue_message(ann, "apprise", "notification.tested", ann, "a test message")
+    assert worker.deliver_alerts().sent == 1
+    assert came.read_text().endswith("a test message\n")
+
+    row = endpoints.queue_message(ann, "apprise", "notification.tested", ann, "refuse this")
+    for _ in range(policy.policy().tries):
+        worker.deliver_alerts()
+        time.move(minutes=90)
+    row.refresh_from_db()
+    assert (row.state, row.attempts) == ("dead", policy.policy().tries)
+    assert "apprise could not send it" in row.last_error
+    assert "secret" not in row.last_error
