@@ -45,6 +45,8 @@ def check_depth(text: str) -> None:
 def storable(value: Any) -> Any:
     """Return `value` as Postgres accepts it: no NUL characters, no lone surrogates, no infinities."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {storable(name): storable(item) for name, item in value.items()}

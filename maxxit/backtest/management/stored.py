@@ -41,7 +41,7 @@ def options(parser: CommandParser, action: str) -> None:
         parser.add_argument("--across", default="", metavar="KEY", help="key of the columns of a heat map")
         parser.add_argument("--down", default="", metavar="KEY", help="key of its rows")
     elif action == "save-agent":
-        parser.add_argument("run_id", type=count, metavar="RUN")
+        parser.add_argument("run_id", type=count, metavar="RUN", help="its number")
         parser.add_argument("--owner", required=True, help="user name of who gets the agent")
         parser.add_argument("--agent", default="", help="the agent of the tape, where it has several")
         parser.add_argument("--name", default="", help="of the new agent")

@@ -29,13 +29,15 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "list":
-            parser.add_argument("--by", choices=tuple(BY), default="deployment")
+            parser.add_argument(
+                "--by", choices=tuple(BY), default="deployment", help="rows of the list (default deployment)"
+            )
         if action == "show":
             parser.add_argument("deployment", type=count, help="id of the deployment")
             parser.add_argument("--limit", type=count, default=20, help="orders at most (default 20)")
         if action == "gate-test":
             parser.add_argument("--runs", type=count, default=200, help="of each kind of noise (default 200)")
-            parser.add_argument("--seed", type=count, default=1)
+            parser.add_argument("--seed", type=count, default=1, help="of the noise (default 1)")
 
     def run(self, **options: Any) -> Any:
         return getattr(self, f"_{options['action'].replace('-', '_')}")(options)
