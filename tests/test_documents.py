@@ -348,6 +348,7 @@ def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> Non
         ("Slack's incoming webhooks", "slack-sdk"),
         ("Discord's webhooks", "discord-py"),
         ("Teams' workflow webhooks", "adaptivecards"),
+        ("none: services by apprise", "apprise"),
         ("Pyth Hermes", "@pythnetwork/hermes-client"),
         ("Chainlink", "web3"),
         ("nodes (JSON-RPC)", "web3", "@metamask/api-specs"),
