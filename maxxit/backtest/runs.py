@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from maxxit.backtest import plots
@@ -204,9 +204,20 @@ def net_of(trade: Mapping[str, Any]) -> Decimal:
     return Decimal(trade["pnl"]) - Decimal(trade["profit_share"])
 
 
+LOCK = 20_261_131
+"""Advisory lock of what stores and deletes runs: a tape is not deleted while a run of it is stored."""
+
+
+def take_turns() -> None:
+    """Wait until no other transaction stores or deletes runs; inside a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
 def delete_runs(run_ids: Iterable[int]) -> int:
     """Delete runs, and the tapes that no run is left of; return how many runs."""
     with transaction.atomic():
+        take_turns()
         _, by_model = BacktestRun.objects.filter(pk__in=list(run_ids)).delete()
         StoredTape.objects.filter(runs=None).delete()
     return int(by_model.get(BacktestRun._meta.label, 0))

@@ -128,6 +128,7 @@ def store(backtest: Backtest, asked: Asked, result: Result | None, error: str = 
         values |= {"figures": result.figures, "net": result.net, "details": runs.packed(result.details)}
     try:
         with transaction.atomic():
+            runs.take_turns()
             run = BacktestRun.objects.create(tape=_tape(backtest), **values)
             runs.delete_old()
     except OperationalError as failure:
