@@ -35,6 +35,7 @@ from maxxit.web.safes import limits as safe_limits
 from maxxit.web.safes import pages as safe_pages
 from maxxit.web.safes import setup as safe_setup
 from maxxit.web.second_factor import second_factor
+from maxxit.web.twin import twin_page
 
 MOVED_ADMIN_PAGES = {
     f"{model}/{rest}": admin.site.admin_view(
@@ -54,6 +55,7 @@ urlpatterns = [
     path("agents/<int:deployment_id>/keys", venue_keys.keys_page, name="venue-keys"),
     path("agents/<int:deployment_id>/keys/state", venue_keys.keys_part, name="venue-keys-state"),
     path("agents/<int:deployment_id>/limits", owner_decisions.limits, name="limits"),
+    path("agents/<int:deployment_id>/twin", twin_page, name="twin"),
     path("confirmations", owner_decisions.confirmations, name="confirmations"),
     path("confirmations/rows", owner_decisions.confirmation_rows, name="confirmation-rows"),
     path("confirmations/<int:order_id>/<str:word>", owner_decisions.answer, name="answer-confirmation"),

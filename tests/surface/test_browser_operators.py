@@ -77,7 +77,7 @@ def test_each_page_of_a_customer_fits_a_phone(tab: Page, live_server: Any, world
     details = (
         f"/trades/{made.position.pk}", f"/trades/{made.open_position.pk}", f"/signals/{made.signal.pk}",
         f"/accounts/{made.post.account.x_username}", f"/chain/{made.post.correlation_id}?whole=1",
-        f"/invoices/{made.deployment.pk}/{month}",
+        f"/invoices/{made.deployment.pk}/{month}", f"/agents/{made.deployment.pk}/twin",
     )  # fmt: skip
     wrong = []
     for path in (*OF_CUSTOMERS, *details):

@@ -71,6 +71,12 @@ def signed_percent(value: float | None) -> str:
 
 
 @register.filter
+def basis_points(value: float | None) -> str:
+    """Format basis points with their sign: 12.34 is +12.3 bp."""
+    return "–" if value is None else f"{value:+.1f} bp"
+
+
+@register.filter
 def exact(value: Decimal | None) -> str:
     """Format with every digit, for the title of a rounded figure."""
     return "–" if value is None else plain(value)
