@@ -14,11 +14,11 @@ from django.db.models import QuerySet
 from maxxit.backtest import plots
 from maxxit.backtest.equal import Compared, compare
 from maxxit.backtest.models import BacktestRun, Kind, StoredTape
-from maxxit.backtest.policy import policy
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected
 from maxxit.replay.tape import TapedPosition
+from maxxit.reports.backtest_policy import policy
 
 AS_RECORDED = "as recorded"
 """Instead of a value that a run did not change."""

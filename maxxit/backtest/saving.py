@@ -13,13 +13,13 @@ from maxxit.backtest import runs
 from maxxit.backtest.figures import equity_curve, figures_of, trade_row
 from maxxit.backtest.market import moment_of
 from maxxit.backtest.models import BacktestRun, Kind, StoredTape
-from maxxit.backtest.policy import policy
 from maxxit.backtest.report import bars_of, equity_rows, monte_carlo_of, parts_of, report_of
 from maxxit.backtest.run import Backtest, Outcome
 from maxxit.backtest.sweep import Sweep, Tried, WalkForward
 from maxxit.core import clock
 from maxxit.core.config import ROOT
 from maxxit.pipeline import release
+from maxxit.reports.backtest_policy import policy
 
 SHOWN = ("closed", "net", "twr", "max_drawdown", "sharpe", "win_rate")
 """Figures that are kept of each setting of a sweep."""

@@ -42,12 +42,14 @@ from maxxit.pipeline import release
 from maxxit.pipeline.models import FRESH, CanaryMark, StageRun
 from maxxit.pipeline.schedule import schedule
 from maxxit.pipeline.stages import QUEUES
+from maxxit.reports.backtest_policy import policy as backtest_policy
 from maxxit.reports.backup_policy import policy as backup_policy
 from maxxit.reports.preview_policy import policy as preview_policy
 from maxxit.reports.safes import doctor
 from positions import flatten
 from positions.exits import pauses
 from positions.performance import identity, roll_up
+from positions.twin.policy import policy as twin_policy
 from signals_app.policy import policy as signals_policy
 from trading import gate, wiring
 from trading.billing import debts, subscriptions
@@ -373,6 +375,8 @@ CONFIG: dict[str, Callable[[], object]] = {
     "bus": bus_policy,
     "models": models_policy,
     "backups": backup_policy,
+    "backtests": backtest_policy,
+    "twin": twin_policy,
 }
 """File in config/ -> the function that loads and validates it."""
 

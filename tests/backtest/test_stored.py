@@ -15,11 +15,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from maxxit.backtest import policy, runs
+from maxxit.backtest import runs
 from maxxit.backtest.models import BacktestRun, StoredTape
 from maxxit.core import clock
 from maxxit.core.config import ROOT
 from maxxit.replay import tape as tapes
+from maxxit.reports import backtest_policy as policy
 from tests.backtest.tapes import small_tape
 
 TRAILING = "exits.signal.trailing_pct"
