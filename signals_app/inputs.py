@@ -15,6 +15,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from maxxit.core import data_folder
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.market.feeds.bars import Bar
 from maxxit.market.feeds.file import candle_file, read_bars, unused_files
@@ -34,7 +35,7 @@ FIRST = 3
 """Refused lines that the error names where no line is usable."""
 EXPECTED = (
     "each line must be a JSON object with the strings id, username, created_at (UTC) and text. "
-    "`manage.py import-posts` makes such a file of an archive of X, a CSV or a spreadsheet"
+    "`manage.py posts import` makes such a file of an archive of X, a CSV or a spreadsheet (docs/data.md)"
 )
 SHOWN = 10
 """Refused lines that are listed; all are counted."""
@@ -69,6 +70,18 @@ class Inputs:
             "candles": {symbol: len(bars) for symbol, bars in self.bars.items()},
             "warnings": self.warnings,
         }
+
+
+def of_data_folder(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with `posts` and `candles` of the data folder `data`, where one is given and they are not.
+
+    Raises `Misconfigured` where the data folder has no posts, or a file that is not as it was imported.
+    """
+    if (data := options.get("data")) is None:
+        return options
+    data_folder.check(data)
+    posts = options["posts"] or data_folder.posts_of(data)
+    return options | {"posts": posts, "candles": options["candles"] or data}
 
 
 def read_inputs(path: Path, folder: Path, start: datetime | None, end: datetime | None) -> Inputs:
@@ -119,8 +132,8 @@ def read_candles(folder: Path, start: datetime, end: datetime) -> tuple[dict[str
         raise Misconfigured(f"{folder}: no candle after the header of {names}")
     if not series:
         raise Misconfigured(
-            f"no candle file in {folder}: expected names like candles-BTC-USD-5m.csv.gz. `manage.py import-candles` "
-            "reads other formats"
+            f"no candle file in {folder}: expected names like candles-BTC-USD-5m.csv.gz. `manage.py candles import` "
+            "makes such files of other formats (docs/data.md)"
         )
     warnings = [
         f"{path.name} has no candle after its header"

@@ -263,7 +263,8 @@ def _row(line: str) -> tuple[int, int, Row]:
 
 
 def _bars(spans: _Spans, files: Sequence[FileReport]) -> Iterator[Bar]:
-    """Yield five-minute bars, oldest first. The newest one is left out where its last minutes are missing."""
+    """Yield five-minute bars, oldest first, without an unfinished first or last one."""
+    begun = False
     waiting: tuple[Bar, int, FileReport] | None = None
     for rows in spans.rows():
         used = _once([one for one in rows if not files[one[1]].refused], files)
@@ -272,6 +273,11 @@ def _bars(spans: _Spans, files: Sequence[FileReport]) -> Iterator[Bar]:
                 yield waiting[0]
             rows_of_bar = list(part)
             last, number, _ = rows_of_bar[-1]
+            if not begun and rows_of_bar[0][0] != opened:
+                files[rows_of_bar[0][1]].counts["incomplete"] += 1
+                begun = True
+                continue
+            begun = True
             bar = combined(opened, [numbers for _, _, numbers in rows_of_bar])
             waiting = bar, last + files[number].width, files[number]
     if waiting is not None:

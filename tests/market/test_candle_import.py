@@ -297,8 +297,11 @@ def test_minutes_without_a_trade_are_no_errors(tmp_path: Path) -> None:
     assert bars_in(tmp_path / "DATA") == expected(kept)
 
 
-def test_an_unfinished_last_bar_is_left_out(tmp_path: Path) -> None:
+def test_an_unfinished_first_or_last_bar_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSD_1.csv"
+    path.write_text(kraken(minutes(13)[2:]))
+    told = imported(tmp_path / "OTHER", path)
+    assert (told["bars"], told["files"][0]["incomplete"]) == (1, 2)
     path.write_text(kraken(minutes(13)))
     told = imported(tmp_path / "DATA", path)
     assert (told["bars"], told["files"][0]["incomplete"]) == (2, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from maxxit.core import config
+from maxxit.core import config, data_folder
 from maxxit.core.errors import Misconfigured
 from maxxit.market.feeds.file import HEADER
 from signals_app import inputs
@@ -95,7 +95,7 @@ HEAD = ",".join(HEADER).encode()
         (b"[" + GOOD + b"]", "line 1: not a JSON object"),
         (
             b"id,username,created_at,text\n1,a,2025-01-01,x",
-            r"line 1: not JSON.*`manage\.py import-posts` makes",
+            r"line 1: not JSON.*`manage\.py posts import` makes",
         ),
         (gzip.compress(GOOD)[:20], r"posts\.jsonl:1: the compressed data is damaged"),
     ],
@@ -245,3 +245,22 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pa
         with pytest.raises(CommandError, match=why) as error:
             replayed(posts, tmp_path, "--events-out", str(out))
         assert error.value.returncode == 2
+
+
+def test_a_data_folder_stands_for_posts_and_candles(tmp_path: Path) -> None:
+    options = {"data": tmp_path, "posts": None, "candles": None}
+    assert inputs.of_data_folder(options | {"data": None}) == options | {"data": None}
+    with pytest.raises(Misconfigured, match=r"has no manifest\.json"):
+        inputs.of_data_folder(options)
+    (tmp_path / "posts.jsonl").write_text("x")
+    entry = data_folder.Entry("posts", data_folder.sha256(tmp_path / "posts.jsonl"), 1, "", "")
+    data_folder.write(tmp_path, {"posts.jsonl": entry})
+    found = inputs.of_data_folder(options)
+    assert (found["posts"], found["candles"]) == (tmp_path / "posts.jsonl", tmp_path)
+    assert inputs.of_data_folder(options | {"posts": Path("p"), "candles": Path("c")})["posts"] == Path("p")
+    (tmp_path / "posts.jsonl").write_text("y")
+    with pytest.raises(Misconfigured, match="was changed after its import"):
+        inputs.of_data_folder(options)
+    data_folder.write(tmp_path, {})
+    with pytest.raises(Misconfigured, match="has no posts: import some"):
+        inputs.of_data_folder(options)

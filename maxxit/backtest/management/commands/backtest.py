@@ -107,6 +107,7 @@ class Command(OpsCommand):
             parser.add_argument(
                 "--seed", type=whole, default=1, help="of what is drawn at random (default 1)"
             )
+            parser.add_argument("--data", type=Path, help="data folder with posts and candles (docs/data.md)")
             parser.add_argument("--posts", type=Path, help="JSON-lines file, where there is no tape")
             parser.add_argument("--candles", type=Path, help="folder of candle files, where there is no tape")
             parser.add_argument("--from", dest="start", default="", help="first day or moment, UTC")
@@ -394,6 +395,7 @@ class Command(OpsCommand):
         from signals_app.inputs import read_candles
 
         what = options["what"]
+        options = {**options, "candles": options["candles"] or options["data"]}
         needed = ("tape",) if what == "placebo" else ("tape", "candles")
         if missing := [f"--{name}" for name in needed if not options[name]]:
             raise Misconfigured(f"check {what} needs {' and '.join(missing)}")
@@ -466,12 +468,16 @@ class Command(OpsCommand):
         """Replay the files in a scratch database and return the tape."""
         from maxxit.replay.progress import ProgressBar
         from maxxit.replay.taping import Taped, record_tape
+        from signals_app.inputs import of_data_folder
 
+        options = of_data_folder(dict(options))
         given: Sequence[str] = ("posts", "candles", "start", "end")
         if missing := [name for name in given if not options[name]]:
             flags = {"start": "--from", "end": "--to"}
             names = ", ".join(flags.get(name, f"--{name}") for name in missing)
-            raise Misconfigured(f"give --tape, or --posts, --candles, --from and --to; missing: {names}")
+            raise Misconfigured(
+                f"give --tape, or --data (or --posts and --candles), --from and --to; missing: {names}"
+            )
         try:
             start, end = clock.day(options["start"]), clock.day(options["end"], after=True)
         except ValueError as error:

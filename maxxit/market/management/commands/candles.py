@@ -28,7 +28,7 @@ WORDS = {
     "duplicates": "repeated",
     "empty": "minutes without a trade",
     "zero_volume": "without volume",
-    "incomplete": "unfinished last bar left out",
+    "incomplete": "unfinished bar left out",
 }
 """What an import counts besides the candles that it used."""
 

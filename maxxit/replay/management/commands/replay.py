@@ -22,7 +22,7 @@ from maxxit.replay.progress import ProgressBar
 from maxxit.replay.run import Recorded, play, prepare
 from maxxit.replay.taping import Taped
 from positions.performance import roll_up
-from signals_app.inputs import check_output, wrong_input
+from signals_app.inputs import check_output, of_data_folder, wrong_input
 
 REQUIRED = ("posts", "candles", "from", "to")
 NAMES = {"from": "start", "to": "end"}
@@ -36,6 +36,11 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--data",
+            type=Path,
+            help="data folder with posts and candles (docs/data.md), instead of the next two",
+        )
         parser.add_argument("--posts", type=Path, help="JSON-lines file: id, username, created_at, text")
         parser.add_argument("--candles", type=Path, help="folder of candles-<SYMBOL>-USD-5m.csv[.gz] files")
         parser.add_argument("--from", dest="start", help="first day or moment, UTC (2017-12-01)")
@@ -70,8 +75,10 @@ class Command(BaseCommand):
             if options["correlation_id"] or options["start_ts"]:
                 self._rerun(options)
                 return
-            if missing := [f"--{name}" for name in REQUIRED if options[NAMES.get(name, name)] is None]:
-                raise Misconfigured(f"give {', '.join(missing)}, or --correlation-id, or --start-ts")
+            needed = REQUIRED[2:] if options["data"] else REQUIRED
+            if missing := [f"--{name}" for name in needed if options[NAMES.get(name, name)] is None]:
+                hint = "" if options["data"] else " (--data DATA instead of --posts and --candles)"
+                raise Misconfigured(f"give {', '.join(missing)}, or --correlation-id, or --start-ts{hint}")
             use_profile(options["profile"])
             with wrong_input():
                 check_output("--events-out", options["events_out"])
@@ -118,12 +125,14 @@ class Command(BaseCommand):
 
     def _recorded(self, options: dict[str, Any]) -> Recorded:
         start, end = _moments(options["start"], options["end"], "--from", "--to")
-        if not options["posts"].is_file():
-            raise Misconfigured(f"--posts {options['posts']} is not a file")
-        if not options["candles"].is_dir():
-            raise Misconfigured(f"--candles {options['candles']} is not a folder")
+        given = of_data_folder(options)
+        posts, candles = given["posts"], given["candles"]
+        if not posts.is_file():
+            raise Misconfigured(f"--posts {posts} is not a file")
+        if not candles.is_dir():
+            raise Misconfigured(f"--candles {candles} is not a folder")
         kind = Taped if options["tape"] else Recorded
-        return kind(options["posts"], options["candles"], start, end)
+        return kind(posts, candles, start, end)
 
     def _play(self, recorded: Recorded, options: dict[str, Any], console: Console) -> dict[str, Any]:
         with wrong_input():
