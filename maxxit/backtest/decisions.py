@@ -97,6 +97,9 @@ class _Run:
         self._market, self._decider = market, decider
         self._policy, self._traders = settings.generate, settings.traders
         self._processed: set[int] = set()
+        self._unknown = sorted(market.calls.values(), key=lambda call: -call.known_at)
+        """Calls that no pass saw yet, the next one last."""
+        self._known: list[TapedCall] = []
         self._taken: dict[datetime, set[tuple[int, str]]] = defaultdict(set)
         self._day: Any = None
         self._tokens: Counter[tuple[int, str]] = Counter()
@@ -169,14 +172,19 @@ class _Run:
         return score.judge(self._limits[trader.pk, token], scored, at.markets[token])
 
     def _waiting(self, at: Pass) -> Iterator[TapedCall]:
-        """Yield the candidates of the lookback window that are not decided on yet, as `signals_app.facts.gather`."""
+        """Return the candidates of the lookback window that are not decided on yet, as `signals_app.facts.gather`."""
         now = at.at.timestamp()
         lookback, age = self._policy.lookback_hours * 3600, self._policy.max_post_age_hours * 3600
-        for call in self._market.calls.values():
-            if call.id in self._processed or call.known_at > now:
-                continue
-            if now - lookback < call.ingested_at <= now and call.posted_at > now - age:
-                yield call
+        while self._unknown and self._unknown[-1].known_at <= now:
+            self._known.append(self._unknown.pop())
+        self._known = [
+            call
+            for call in self._known
+            if call.id not in self._processed
+            and call.ingested_at > now - lookback
+            and call.posted_at > now - age
+        ]  # passes come in the order of time: what is too old now stays so
+        return (call for call in self._known if call.ingested_at <= now)
 
 
 def _calls_by_token(trader: Trader, waiting: list[TapedCall], at: Pass) -> dict[str, tuple[Call, ...]]:

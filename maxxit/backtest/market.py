@@ -1,6 +1,7 @@
 """A tape prepared for backtests: quotes and indicators by moment, price tracks, calls; nothing depends on settings."""
 
 import bisect
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,21 +59,23 @@ class Market:
         self.moments = [moment_of(seconds) for seconds in tape.moments]
         self.max_age = timedelta(seconds=tape.max_age_seconds)
         self.calls: dict[int, TapedCall] = {call.id: call for call in tape.calls}
-        self._changes = {
-            symbol: (
-                [row[0] for row in rows],
-                [Quote(symbol, Decimal(row[1]), moment_of(row[2]), "tape", row[3]) for row in rows],
-            )
-            for symbol, rows in tape.quotes.items()
-        }
+        self._changes = {symbol: array("q", (row[0] for row in rows)) for symbol, rows in tape.quotes.items()}
+        self._quotes: dict[tuple[str, int], Quote] = {}
         self.passes = self._passes()
         self._tracks: dict[str, PriceTrack] = {}
 
     def quote(self, symbol: str, place: int) -> Quote | None:
         """Return the last quote of `symbol` at a moment, whatever its age."""
-        places, rows = self._changes.get(symbol, ([], []))
-        found = bisect.bisect_right(places, place)
-        return rows[found - 1] if found else None
+        found = bisect.bisect_right(self._changes.get(symbol, ()), place) - 1
+        return self._made(symbol, found) if found >= 0 else None
+
+    def _made(self, symbol: str, number: int) -> Quote:
+        """Return a quote of the tape, made when it is first asked for: years of them would take gigabytes."""
+        key = (symbol, number)
+        if key not in self._quotes:
+            _, price, at, trusted = self.tape.quotes[symbol][number]
+            self._quotes[key] = Quote(symbol, Decimal(price), moment_of(at), "tape", trusted)
+        return self._quotes[key]
 
     def fresh(self, place: int) -> dict[str, Quote]:
         """Return the quotes that closing and valuation may use at a moment, as `maxxit.market.quotes.latest` does."""
@@ -99,15 +102,16 @@ class Market:
         return list(last.values())
 
     def _track(self, symbol: str) -> PriceTrack:
-        changed, rows = self._changes[symbol]
+        changed, rows = self._changes[symbol], self.tape.quotes[symbol]
         moments = np.array(self.tape.moments, dtype=np.int64)
         places = np.arange(len(moments))
-        which = np.searchsorted(np.array(changed), places, side="right") - 1
+        which = np.searchsorted(np.frombuffer(changed, dtype=np.int64), places, side="right") - 1
         known = which >= 0
-        at = np.array([int(quote.at.timestamp()) for quote in rows], dtype=np.int64)
+        at = np.array([row[2] for row in rows], dtype=np.int64)
         fresh = known & (moments - at[which] < self.tape.max_age_seconds)
-        decimals = max(decimals_of(instrument(symbol).tick), *(decimals_of(quote.price) for quote in rows))
-        units = [int(quote.price.scaleb(decimals)) for quote in rows]
+        prices = [Decimal(row[1]) for row in rows]
+        decimals = max(decimals_of(instrument(symbol).tick), *map(decimals_of, prices))
+        units = [int(price.scaleb(decimals)) for price in prices]
         return PriceTrack(
             symbol, decimals, places[fresh], moments[fresh], np.array(units, dtype=np.int64)[which[fresh]]
         )
