@@ -31,9 +31,13 @@ CURVES = ("one", "two")
 
 
 def standalone(svg: str) -> str:
-    """Return an SVG as the contents of a file: with its own colours."""
+    """Return an SVG as the contents of a file: with its own colours, and its title below."""
+    height = float(svg.partition(f'viewBox="0 0 {WIDTH} ')[2].partition('"')[0])
+    title = svg.partition("<title>")[2].partition("</title>")[0]
     head, _, rest = svg.partition(">")
-    return f"{head}>{STYLE}{rest}\n"
+    head = head.replace(f'viewBox="0 0 {WIDTH} {height:g}"', f'viewBox="0 0 {WIDTH} {height + 24:g}"')
+    below = f'<text x="{LEFT}" y="{height + 14:g}">{title}</text>'
+    return f"{head}>{STYLE}{rest.removesuffix('</svg>')}{below}</svg>\n"
 
 
 def page(title: str, parts: Sequence[str]) -> str:
@@ -41,9 +45,16 @@ def page(title: str, parts: Sequence[str]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>{STYLE}'
         "<style>body{font:16px sans-serif;max-width:60rem;margin:1rem auto;padding:0 1rem}svg{width:100%;height:auto}"
-        "table{border-collapse:collapse}td,th{text-align:left;padding:.2rem .8rem .2rem 0}</style></head><body>"
-        f"<h1>{escape(title)}</h1>{''.join(parts)}</body></html>\n"
+        "figure{margin:0 0 1rem}table{border-collapse:collapse}td,th{text-align:left;padding:.2rem .8rem .2rem 0}"
+        "</style></head><body>"
+        f"<h1>{escape(title)}</h1>{''.join(_captioned(part) for part in parts)}</body></html>\n"
     )
+
+
+def _captioned(part: str) -> str:
+    """Return an element of a page; an SVG with its title below."""
+    title = part.partition("<title>")[2].partition("</title>")[0]
+    return f"<figure>{part}<figcaption>{title}</figcaption></figure>" if part.startswith("<svg") else part
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -115,7 +126,11 @@ def equity(curves: Sequence[tuple[str, Sequence[Sequence[int]]]]) -> str:
     def x(at: float) -> float:
         return LEFT + (at - first) / span * (WIDTH - RIGHT - LEFT)
 
-    title = "; ".join(f"{name}: equity from {p[0][1]:,.2f} to {p[-1][1]:,.2f} USDC" for name, p in shown)
+    lines = ("", " (dashed)")
+    title = "; ".join(
+        f"{name}{how}: {points[0][1]:,.2f} to {points[-1][1]:,.2f} USDC"
+        for (name, points), how in zip(shown, lines, strict=False)
+    )
     parts = list(scale.rows(",.0f" if scale.high - scale.low >= 20 else ",.2f"))
     for number in range(4):
         at = first + span * (number + 0.5) / 4
@@ -261,4 +276,6 @@ def windows(rows: Sequence[Mapping[str, Any]]) -> str:
     begins = _thinned([row["test_from"][:10] for row in rows])
     parts += [_text(LEFT + slot * (n + 0.5), HEIGHT - 10, text[5:]) for n, text in begins.items()]
     parts.append(_line("zero", LEFT, scale.y(0), WIDTH - RIGHT, scale.y(0)))
-    return _svg("Return in percent on the training days and on the test days of each window", parts)
+    return _svg(
+        "Return in percent on the training days (grey) and on the test days (blue) of each window", parts
+    )

@@ -22,6 +22,13 @@ from maxxit.reports.backtest_policy import policy
 
 AS_RECORDED = "as recorded"
 """Instead of a value that a run did not change."""
+FIGURES = (
+    ("TWR", "twr", "rate"), ("Net (USDC)", "net", "usd"), ("Max drawdown", "max_drawdown", "rate"),
+    ("Sharpe ratio", "sharpe", "ratio"), ("Win rate", "win_rate", "rate"), ("Closed positions", "closed", "count"),
+    ("Fees (USDC)", "fees", "usd"), ("Profit share (USDC)", "profit_share", "usd"),
+    ("Equity at the end (USDC)", "equity", "usd"), ("Days", "days", "count"),
+)  # fmt: skip
+"""(title, name, how it is written) of the figures that pages and files show, in their order."""
 LISTED = (
     "id", "kind", "tape_id", "changes", "varied", "options", "seed", "commit", "release", "figures", "net", "note",
     "by", "started_at", "finished_at", "error", "tape__digest", "tape__start", "tape__end",
@@ -91,6 +98,17 @@ def what_of(run: BacktestRun) -> str:
     """Return in one line what a run tried."""
     parts = [settings_text(run.changes), settings_text(run.varied)]
     return " · ".join(part for part in parts if part) or AS_RECORDED
+
+
+def written(value: Any, how: str) -> str:
+    """Return a stored figure for people. `how`: rate, usd, ratio or count."""
+    if value is None or value == "":
+        return "–"
+    if how == "rate":
+        return f"{float(value):.2%}".replace("%", " %")
+    if how == "usd":
+        return f"{Decimal(value):,.2f}"
+    return f"{float(value):.2f}" if how == "ratio" else f"{value:,}"
 
 
 def run_json(run: BacktestRun, *, whole: bool = False) -> dict[str, Any]:
@@ -283,8 +301,11 @@ def plot_file(some: Sequence[BacktestRun], across: str, down: str, *, html: bool
         raise Rejected(f"run {some[0].pk} has nothing to plot", code="nothing_to_plot")
     if not html:
         return plots.standalone(svgs[0])
-    names = [name for name in some[0].figures if not isinstance(some[0].figures[name], dict)]
-    rows = [[name.replace("_", " "), *(run.figures.get(name) for run in some)] for name in names]
+    rows = [
+        [title, *(written(run.figures.get(name), how) for run in some)]
+        for title, name, how in FIGURES
+        if name in some[0].figures
+    ]
     heads = ["figure", *(f"run {run.pk}: {what_of(run)}" for run in some)]
     title = f"Backtest {' and '.join(str(run.pk) for run in some)}"
     return plots.page(title, [*svgs, plots.table(heads, rows)])

@@ -30,13 +30,6 @@ LISTED, TRADES, SETTINGS = 25, 25, 25
 """Rows of a page: of runs, trades and settings of a sweep."""
 DIFFERENCES = 25
 """Trades of each kind on the page that compares."""
-FIGURES = (
-    ("TWR", "twr", "rate"), ("Net (USDC)", "net", "usd"), ("Max drawdown", "max_drawdown", "rate"),
-    ("Sharpe ratio", "sharpe", "ratio"), ("Win rate", "win_rate", "rate"), ("Closed positions", "closed", "count"),
-    ("Fees (USDC)", "fees", "usd"), ("Profit share (USDC)", "profit_share", "usd"),
-    ("Equity at the end (USDC)", "equity", "usd"), ("Days", "days", "count"),
-)  # fmt: skip
-"""(title, name, how it is written) of the figures that the page shows and compares."""
 STATISTICS = (
     ("Profit factor", "profit_factor"), ("Expectancy (USDC)", "expectancy"), ("Average win (USDC)", "average_win"),
     ("Average loss (USDC)", "average_loss"), ("Payoff", "payoff"),
@@ -82,24 +75,13 @@ def backtests_page(request: HttpRequest, context: dict[str, Any]) -> HttpRespons
 
 def _row(run: BacktestRun) -> dict[str, Any]:
     """Return a run as the list shows it."""
-    figures = {title: _written(run.figures.get(name), how) for title, name, how in FIGURES[:6]}
+    figures = {title: runs.written(run.figures.get(name), how) for title, name, how in runs.FIGURES[:6]}
     return {
         "run": run,
         "what": runs.what_of(run),
         "figures": figures,
         "single": run.kind == Kind.RUN and not run.error,
     }
-
-
-def _written(value: Any, how: str) -> str:
-    """Return a stored figure for people."""
-    if value is None or value == "":
-        return "–"
-    if how == "rate":
-        return f"{float(value):.2%}".replace("%", " %")
-    if how == "usd":
-        return f"{Decimal(value):,.2f}"
-    return f"{float(value):.2f}" if how == "ratio" else f"{value:,}"
 
 
 def _run(run_id: int) -> BacktestRun:
@@ -127,7 +109,9 @@ def backtest_page(request: HttpRequest, context: dict[str, Any], run_id: int) ->
         "what": runs.what_of(run),
         "agent": agent,
         "figures": [
-            (title, _written(run.figures[name], how)) for title, name, how in FIGURES if name in run.figures
+            (title, runs.written(run.figures[name], how))
+            for title, name, how in runs.FIGURES
+            if name in run.figures
         ],
         "more": _more(run.figures),
         **_OF_KIND[Kind(run.kind)](request, run, runs.details_of(run)),
@@ -175,7 +159,7 @@ def _more(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     if (held := figures.get("median_held_seconds")) is not None:
         rows.append(("Median holding time (hours)", f"{float(held) / 3600:.1f}"))
     if (share := figures.get("time_in_market")) is not None:
-        rows.append(("Time in market", _written(share, "rate")))
+        rows.append(("Time in market", runs.written(share, "rate")))
     if "apr" in figures:
         rows.append(("APR", _interval(figures["apr"], "rate")))
     if figures.get("turnover"):
@@ -192,11 +176,11 @@ def _plain(value: Any) -> str:
 def _interval(value: Any, how: str = "ratio") -> str:
     """Return a ratio with its interval, or which history it needs: `12 of 30 days`."""
     if not isinstance(value, Mapping):
-        return _written(value, how)
+        return runs.written(value, how)
     if "need" in value:
         return f"{value['have']} of {value['need']} {value['unit']}"
-    ends = (_written(value[name], how) for name in ("low", "high"))
-    return f"{_written(value['value'], how)} ({' to '.join(ends)})"
+    ends = (runs.written(value[name], how) for name in ("low", "high"))
+    return f"{runs.written(value['value'], how)} ({' to '.join(ends)})"
 
 
 def _whole(text: str) -> int:
@@ -305,7 +289,7 @@ def _of_sweep(request: HttpRequest, run: BacktestRun, details: Mapping[str, Any]
         "verdict": run.figures.get("verdict", ""),
         "tried": [
             (number, runs.settings_text(one["changes"]) or runs.AS_RECORDED,
-             [_written(one[name], form) for name, form in zip(names, how, strict=True)])
+             [runs.written(one[name], form) for name, form in zip(names, how, strict=True)])
             for number, one in enumerate(tried[:SETTINGS], start=1)
         ],
         "tried_total": run.figures.get("tried", 0),
@@ -322,7 +306,7 @@ def _of_walk_forward(request: HttpRequest, run: BacktestRun, details: Mapping[st
         "windows": [
             (*(one[name][:10] for name in ("train_from", "test_from", "test_to")),
              runs.settings_text(one["changes"]) or runs.AS_RECORDED,
-             *(_written(one[name], "rate") for name in ("train_return", "test_return")))
+             *(runs.written(one[name], "rate") for name in ("train_return", "test_return")))
             for one in windows
         ],
         "tried_total": run.figures.get("tried", 0),
@@ -364,7 +348,8 @@ def _compared(found: runs.Comparison) -> dict[str, Any]:
     return {
         "plot": _safe(plots.equity(curves)),
         "figures": [
-            (title, *(_written(run.figures.get(name), how) for run in pair)) for title, name, how in FIGURES
+            (title, *(runs.written(run.figures.get(name), how) for run in pair))
+            for title, name, how in runs.FIGURES
         ],
         "whats": [runs.what_of(run) for run in pair],
         "alone": [

@@ -133,6 +133,13 @@ def test_two_runs_are_compared_by_settings_figures_and_trades(path: Path) -> Non
         said("compare", one, "999")
 
 
+def element_text(root: ET.Element) -> str:
+    """The title of an SVG, which its file shows as a line of text as well."""
+    title = str(root[1].text)
+    assert root[-1].text == title
+    return title
+
+
 @pytest.mark.django_db
 def test_plots_are_whole_files(path: Path, tmp_path: Path) -> None:
     words = ("--processes", "1", "--vary", f"{TRAILING}=0.5..2..0.5")
@@ -152,7 +159,9 @@ def test_plots_are_whole_files(path: Path, tmp_path: Path) -> None:
         root = ET.fromstring((tmp_path / f"{name}.svg").read_text())
         tags = [element.tag.rpartition("}")[2] for element in root.iter()]
         shapes[name] = {tag: tags.count(tag) for tag in ("polyline", "rect")}
-        assert "<script" not in (tmp_path / f"{name}.html").read_text()
+        page = (tmp_path / f"{name}.html").read_text()
+        assert "<script" not in page
+        assert f"<figcaption>{element_text(root)}</figcaption>" in page
     assert (shapes["run"]["polyline"], shapes["both"]["polyline"]) == (1, 2)
     assert shapes["map"]["rect"] == 8
     assert shapes["bars"]["rect"] in (3, 4)

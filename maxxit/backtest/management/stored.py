@@ -232,7 +232,9 @@ def _save_agent(command: OpsCommand, given: Mapping[str, Any]) -> dict[str, Any]
 
 def figure_table(command: OpsCommand, *figures: Mapping[str, Any], heads: Sequence[str] = ()) -> None:
     """Print figures of one or two runs, one a line."""
+    places = {name: place for place, name in enumerate(FIRST)}
     names = [name for name in figures[0] if not isinstance(figures[0][name], Mapping) or name in COUNTED]
+    names.sort(key=lambda name: places.get(name, len(places)))
     titles = heads or (["value"] if len(figures) == 1 else ["first", "second"])
     command.table(
         ["figure", *titles],
@@ -240,6 +242,20 @@ def figure_table(command: OpsCommand, *figures: Mapping[str, Any], heads: Sequen
     )
 
 
+FIRST = (
+    "signals",
+    "orders",
+    "blocked",
+    "closed",
+    "open",
+    "by_reason",
+    "pnl",
+    "fees",
+    "profit_share",
+    "net",
+    "win_rate",
+)
+"""The order of the first figures: the database keeps none."""
 COUNTED = ("blocked", "by_reason", "best")
 """Figures that are maps, and printed."""
 
