@@ -4,7 +4,6 @@ The variable must be set before the program starts: with it, SIGTERM means "fini
 or hand the task back"; without it, a worker waits for its running tasks without limit.
 """
 
-import logging.config
 import os
 import signal
 from contextlib import AbstractContextManager
@@ -20,7 +19,7 @@ from django_structlog.celery.steps import DjangoStructLogInitStep
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from maxxit.core import correlation, redact
+from maxxit.core import correlation, logs, redact
 from maxxit.embedded.processes import die_with_parent
 
 HEADER = "maxxit_correlation_id"
@@ -75,7 +74,7 @@ def canary(self: Task) -> dict[str, object]:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    logging.config.dictConfig(settings.LOGGING)
+    logs.apply(settings.LOGGING)
 
 
 @signals.worker_init.connect

@@ -154,7 +154,9 @@ globals().update(ENV.mail())  # EMAIL_HOST and the others
 
 # --- logs ---------------------------------------------------------------------------------------------------
 redact.know_environment()  # before the first line
+LOGGING_CONFIG = None  # Django would configure it anew at each `django.setup()`
 LOGGING = logs.configure(as_json=PRODUCTION if ENV.log_json is None else ENV.log_json, level=ENV.log_level)
+logs.apply(LOGGING)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- Celery on Redis: the values were measured, see docs/operations-platform.md ----------------------------------

@@ -12,7 +12,6 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import django
-from django.contrib.auth import get_user_model
 from django.core.management import ManagementUtility, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 
@@ -244,6 +243,8 @@ def by_option(parser: CommandParser) -> None:
 
 def person_named(username: str) -> "AbstractBaseUser":
     """Return the user. Raises Rejected, saying how to create one."""
+    from django.contrib.auth import get_user_model  # `manage.py up` has no use for the ORM
+
     user: AbstractBaseUser | None = get_user_model()._default_manager.filter(**{"username": username}).first()
     if user is None:
         raise Rejected(

@@ -1,5 +1,7 @@
 """Logging configuration: structured lines with the correlation id, as JSON or as columns for a terminal."""
 
+import logging.config
+from functools import cache
 from typing import Any
 
 import structlog
@@ -31,8 +33,12 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
 )
 
 
+@cache
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
-    """Configure structlog and return the `logging` dict that renders stdlib and structlog lines alike."""
+    """Configure structlog and return the `logging` dict that renders stdlib and structlog lines alike.
+
+    The same arguments return the same dict, by which `apply` knows it.
+    """
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -65,6 +71,7 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "flower.inspector": {"level": "ERROR"},  # it asks workers that are not up yet
+            "django": {"level": "INFO"},  # below it are the parameters of SQL statements
             "django.request": {"level": "ERROR"},  # a 404 needs no warning
             "django_structlog": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
@@ -74,3 +81,17 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
             "celery.beat": {"level": "WARNING"},
         },
     }
+
+
+_applied: dict[str, Any] | None = None
+
+
+def apply(config: dict[str, Any]) -> None:
+    """Configure `logging`, unless it is configured so: Django and Celery ask for it up to three times in a process.
+
+    Each time every logger is written to, and with it pages that a forked process would share.
+    """
+    global _applied
+    if config is not _applied:
+        logging.config.dictConfig(config)
+        _applied = config

@@ -9,7 +9,9 @@ multiprocessing's forkserver is not used: it gives its processes no environment,
 
 import gc
 import importlib
+import itertools
 import json
+import numbers
 import os
 import random
 import runpy
@@ -19,10 +21,15 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from types import FunctionType, GeneratorType, MethodType
 from typing import Any
+from uuid import UUID
 
 from setproctitle import setproctitle
 
@@ -33,18 +40,28 @@ MESSAGE_BYTES = 200_000
 ROOM = " " * 160
 """An argument that reserves memory for the titles of forked processes, which replace the command line."""
 SHARED = (
-    "billiard.popen_fork", "billiard.sharedctypes", "billiard.synchronize", "celery.app.control",
-    "celery.app.log", "celery.apps.beat", "celery.apps.worker", "celery.backends.redis", "celery.bin.celery",
-    "celery.concurrency.prefork", "celery.events.state", "celery.fixups.django", "celery.worker.autoscale",
-    "celery.worker.components", "celery.worker.consumer", "celery.worker.consumer.delayed_delivery",
-    "celery.worker.strategy", "encodings.idna", "flower.command", "flower.urls", "django.contrib.admin.sites",
-    "django.core.handlers.asgi", "django.db.backends.postgresql.psycopg_any", "django_celery_beat.schedulers",
-    "a2wsgi", "gunicorn.app.wsgiapp", "gunicorn.arbiter", "gunicorn.glogging", "uvicorn.main",
-    "uvicorn.protocols.http.h11_impl", "uvicorn_worker", "whitenoise.middleware", "websockets.sync.client",
-    "maxxit.urls", "trading.wiring",
+    "a2wsgi", "billiard.popen_fork", "billiard.sharedctypes", "billiard.synchronize", "celery.app.control",
+    "celery.app.events", "celery.app.log", "celery.apps.beat", "celery.apps.worker", "celery.backends.redis",
+    "celery.bin.celery", "celery.concurrency.prefork", "celery.events.state", "celery.fixups.django",
+    "celery.worker.autoscale", "celery.worker.components", "celery.worker.consumer",
+    "celery.worker.consumer.delayed_delivery", "celery.worker.strategy", "django.contrib.admin.sites",
+    "django.core.cache.backends.redis", "django.core.handlers.asgi",
+    "django.db.backends.postgresql.psycopg_any", "django_celery_beat.schedulers", "encodings.idna",
+    "flower.command", "flower.urls", "gunicorn.app.wsgiapp", "gunicorn.arbiter", "gunicorn.glogging",
+    "maxxit.core.json_cache", "maxxit.urls", "trading.wiring", "uvicorn.main",
+    "uvicorn.protocols.http.h11_impl", "uvicorn_worker", "websockets.sync.client", "whitenoise.middleware",
 )  # fmt: skip
 """What the processes import when they run, beside the tasks and models."""
 
+COMMON: tuple[type, ...] = (
+    bool, bytes, date, datetime, Decimal, dict, filter, float, frozenset, int, list, map, range, set, str, timedelta,
+    tuple, type, zip, type(None), UUID, FunctionType, GeneratorType, MethodType, type({}.items()), type({}.keys()),
+    type({}.values()),
+)  # fmt: skip
+ABSTRACT: tuple[Any, ...] = (
+    abc.Callable, abc.Hashable, abc.Iterable, abc.Iterator, abc.Mapping, abc.MutableMapping, abc.Sequence, abc.Set,
+    numbers.Integral, numbers.Number, numbers.Real,
+)  # fmt: skip
 ON_CHAIN = ("eth_account", "safe_eth.eth", "safe_eth.safe", "web3")
 """The same where a venue is on a chain."""
 
@@ -170,12 +187,40 @@ def warm_up() -> None:
         VENUES.load(name)
     for name in ON_CHAIN if any(one.uses_safes for one in configured) else ():
         importlib.import_module(name)
+    fill_caches()
     release.mine()  # the code that is in memory, whatever happens to the files
     left = [one for one in connections.all(initialized_only=True) if one.connection is not None]
     if threading.active_count() > 1 or left:
         raise RuntimeError(f"an import has left something open: {threading.enumerate()}, {left}")
     gc.collect()
     gc.freeze()  # the collector would write to shared memory
+
+
+def fill_caches() -> None:
+    """Fill the caches of what is imported: filled by each forked process they would be memory of its own.
+
+    Django's relations, columns and URLs; the expressions that read posts; what `set_pdeathsig` of Celery's pools
+    compiles; and which common types are none of the abstract ones, for which Python walks through thousands of
+    subclasses once.
+    """
+    from billiard.util import set_pdeathsig
+    from django.apps import apps
+    from django.db import connection
+    from django.urls import get_resolver, reverse
+
+    from signals_app.reading.rules.lexicon import CUES
+
+    for model in apps.get_models(include_auto_created=True):
+        model._meta.get_fields()
+        model._default_manager.all().query.get_compiler(connection=connection).as_sql()
+    reverse("dashboard")
+    get_resolver().app_dict  # noqa: B018 -- a cached property
+    for cue in CUES:
+        cue.pattern  # noqa: B018 -- a cached property
+    set_pdeathsig(signal.SIGKILL)  # this process has it already
+    for kind, abstract in itertools.product(COMMON, ABSTRACT):
+        issubclass(kind, abstract)
+    _read_settings()
 
 
 def serve(supervisor: socket.socket) -> list[str] | None:

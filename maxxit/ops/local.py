@@ -1,5 +1,6 @@
 """The processes of `manage.py up`: servers, workers and their environment, readiness, and the start-up summary."""
 
+import http.client
 import os
 import sys
 from pathlib import Path
@@ -8,8 +9,6 @@ from celery import Celery
 
 from maxxit.bus.policy import policy as bus_policy
 from maxxit.core.config import variable
-from maxxit.core.errors import Rejected, Retryable
-from maxxit.core.http import client, fetch
 from maxxit.embedded.servers import Postgres, Redis, Say
 from maxxit.env import PLANS_ONCE, Env, local_secret
 from maxxit.market.venues import venues
@@ -39,6 +38,8 @@ YIELDING = ("nice", "-n", "10")
 """Command prefix for a lower CPU priority."""
 DATABASE_POOL = "20"
 """Connections of the web process: its requests share them instead of opening one each."""
+FLOWER_TASKS = "10000"
+"""Tasks that Flower keeps in memory, about 2 kB each; its default is 100,000."""
 SOFT_SHUTDOWN_SECONDS = "3"
 """Seconds a task may go on after Ctrl-C; then it goes back to the queue."""
 WORKER_PATIENCE = 5.0
@@ -97,7 +98,7 @@ def processes(env: Env, concurrency: int, parent: Forkserver | None = None) -> l
         "BIND": env.bind,
     }
     signing = local_chain.signing_environ(env.maxxit_data_dir) if runs_chain(env) else {}
-    options = ["-c", str(concurrency), "--without-mingle"]
+    options = ["-c", str(concurrency), "--without-mingle", "--without-gossip"]
     workers = [
         Child(
             f"worker-{name}",
@@ -158,6 +159,7 @@ def flower(env: Env) -> dict[str, str]:
         "FLOWER_PERSISTENT": "True",
         "FLOWER_DB": str(env.maxxit_data_dir / "flower.db"),
         "FLOWER_STATE_SAVE_INTERVAL": "30000",  # milliseconds
+        "FLOWER_MAX_TASKS": FLOWER_TASKS,
         "FLOWER_READ_ONLY": "True",
     }
 
@@ -169,14 +171,15 @@ def node(worker: str) -> str:
 
 def web_answers(env: Env) -> bool:
     """Return whether the web process answers."""
+    # httpx and its TLS settings would be 6 MB of the supervisor, for as long as it runs.
+    asked = http.client.HTTPConnection("127.0.0.1", env.web_port, timeout=5)
     try:
-        with client(f"http://127.0.0.1:{env.web_port}", timeout=5) as http:
-            fetch(http, "GET", "/health/live")
-    except Rejected:
-        return True
-    except Retryable:
+        asked.request("GET", "/health/live")
+        return asked.getresponse().status < 500
+    except (http.client.HTTPException, OSError):
         return False
-    return True
+    finally:
+        asked.close()
 
 
 def silent_workers(env: Env) -> list[str]:

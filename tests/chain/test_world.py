@@ -140,6 +140,16 @@ def _wait_for_state(state: Path) -> None:
         time.sleep(0.05)
 
 
+def test_a_state_that_is_cut_anywhere_is_not_whole(tmp_path: Path) -> None:
+    state = tmp_path / "anvil.json"
+    whole = json.dumps({"block": {"number": "0x1"}, "accounts": {"0x2": {"code": "0x60"}}, "blocks": [{}]})
+    for length in range(len(whole)):
+        state.write_text(whole[:length])
+        assert not anvil.is_whole(state), whole[:length]
+    state.write_text(whole)
+    assert anvil.is_whole(state)
+
+
 def test_another_chain_state_means_a_new_world(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "world.json"
     lab.world.save(path)

@@ -20,12 +20,14 @@ pytestmark = pytest.mark.skipif(not forkserver.available(), reason="processes ar
 
 SHOWS = """
     import json, os, sys, threading, time
+    from django.apps import apps
     from django.conf import settings
     from django.db import connection
     print(json.dumps({
         "arguments": sys.argv[1:], "main": __name__, "mark": os.environ.get("MARK"), "pid": os.getpid(),
         "kept": connection.settings_dict["CONN_MAX_AGE"], "group": os.getpgid(0), "nice": os.nice(0),
         "threads": threading.active_count(), "warm": "maxxit.urls" in sys.modules,
+        "filled": all(model._meta._get_fields_cache for model in apps.get_models()),
     }), flush=True)
     time.sleep(float(os.environ.get("SECONDS", "0")))
     sys.exit(3)
@@ -81,6 +83,7 @@ def test_it_runs_a_command_with_its_own_arguments_environment_and_settings(
     assert shown == {
         "arguments": ["one", "two words"], "main": "__main__", "mark": "here", "pid": child.process.pid, "kept": 77,
         "group": child.process.pid, "nice": os.nice(0) + 7, "threads": 1, "warm": True,
+        "filled": True,
     }  # fmt: skip
 
 

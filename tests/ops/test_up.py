@@ -94,9 +94,7 @@ class Up:
 
     def named(self, words: str) -> psutil.Process:
         """The one whose command line has these words, the parent before its children."""
-        return min(
-            (p for p in self.processes() if words in " ".join(p.cmdline())), key=lambda p: p.create_time()
-        )
+        return min((p for p in self.processes() if words in line_of(p)), key=lambda p: p.create_time())
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
@@ -108,6 +106,14 @@ class Up:
             )
         except psutil.Error:
             return False
+
+
+def line_of(process: psutil.Process) -> str:
+    """Its command line; empty where it has ended since it was listed."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def free_port() -> int:
@@ -172,6 +178,18 @@ def test_the_whole_life_of_make_up(up: Up) -> None:
         assert "stopped; the data is kept" in down.communicate(timeout=20)[0]
     assert time.monotonic() - began < 10 * crowding()
     assert wait_until(lambda: not up.processes(), 2)
+
+
+def test_the_supervisor_loads_no_models_no_codecs_and_no_second_http_client() -> None:
+    heavy = ["django.db.models", "eth_utils", "eth_abi", "httpx", "maxxit.settings"]
+    code = (
+        "import sys, maxxit.core.commands, maxxit.ops.management.commands.up\n"
+        "print(*(name for name in sys.argv[1:] if name in sys.modules))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *heavy], cwd=BASE_DIR, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == []
 
 
 def test_a_taken_port_is_named(up: Up) -> None:

@@ -27,28 +27,19 @@ from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.embedded.processes import write_secret
 from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
+from trading.chain.key_sources import CURRENT as CURRENT
+from trading.chain.key_sources import DEPLOYER as DEPLOYER
+from trading.chain.key_sources import KEYSTORE as KEYSTORE
+from trading.chain.key_sources import PASSWORD as PASSWORD
+from trading.chain.key_sources import PASSWORD_FILE as PASSWORD_FILE
+from trading.chain.key_sources import PREVIOUS as PREVIOUS
+from trading.chain.key_sources import KeySource as KeySource
 
 # eth_account imports pairing curves, which takes seconds and megabytes: only processes with a key load it
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 
-@dataclass(frozen=True, slots=True)
-class KeySource:
-    """The names of the environment variables of one key."""
-
-    keystore: str
-    password: str
-    password_file: str
-
-
-CURRENT = KeySource("EXECUTOR_KEYSTORE", "EXECUTOR_PASSWORD", "EXECUTOR_PASSWORD_FILE")
-PREVIOUS = KeySource(
-    "EXECUTOR_PREVIOUS_KEYSTORE", "EXECUTOR_PREVIOUS_PASSWORD", "EXECUTOR_PREVIOUS_PASSWORD_FILE"
-)
-DEPLOYER = KeySource("DEPLOYER_KEYSTORE", "DEPLOYER_PASSWORD", "DEPLOYER_PASSWORD_FILE")
-"""The key that pays for the creation of our contracts; it has no power over them."""
-KEYSTORE, PASSWORD, PASSWORD_FILE = CURRENT.keystore, CURRENT.password, CURRENT.password_file
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that commonly hold a plaintext key. Outside the local chain a process with one of them does not start."""
 MIN_PASSWORD_LENGTH = 12

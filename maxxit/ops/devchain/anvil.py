@@ -21,11 +21,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from maxxit.embedded.processes import bound_to_parent
-from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 
 HERE = Path(__file__).resolve().parent
 ACCOUNTS = 12
 START_SECONDS = 20.0
+STATES = 128
+"""Blocks whose state a chain that is kept can be asked about, as on full nodes; anvil holds each in memory."""
 
 
 class AnvilError(RuntimeError):
@@ -164,6 +165,8 @@ def start_anvil(
     node's output. `begins`: the time of the first block, if it is not now. Raises AnvilError when the binary is missing
     or does not answer within 20 seconds.
     """
+    from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID  # `manage.py up` only looks for anvil
+
     port = port or free_port()
     _must_be_free(host, port)
     command = [
@@ -172,7 +175,7 @@ def start_anvil(
     ]  # fmt: skip
     if state is not None:
         state.parent.mkdir(parents=True, exist_ok=True)
-        command += ["--state", str(state), "--state-interval", "1"]
+        command += ["--state", str(state), "--state-interval", "1", "--prune-history", str(STATES)]
     if log is None:
         command.append("--silent")
     if begins is not None:
@@ -196,16 +199,21 @@ def start_anvil(
 
 
 def is_whole(state: Path) -> bool:
-    """Return whether a saved state is whole: a kill in the middle of writing cuts it, and anvil refuses it."""
-    try:
-        json.loads(state.read_text())
-    except ValueError:
-        return False
-    return True
+    """Return whether a saved state is whole: a kill in the middle of writing cuts it, and anvil refuses it.
+
+    Counts the braces (its strings have none): parsed, the file would take several times its size in memory.
+    """
+    opened = closed = 0
+    with state.open("rb") as file:
+        while part := file.read(1_000_000):
+            opened, closed = opened + part.count(b"{"), closed + part.count(b"}")
+    return 0 < opened == closed
 
 
 def wait_ready(url: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
     """Wait until the node at `url` answers with the local chain id. Raises AnvilError."""
+    from trading.chain.chains import LOCAL_CHAIN_ID
+
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from maxxit.ops.devchain.anvil import AnvilError, find_anvil
+from trading.chain.key_sources import KEYSTORE, PASSWORD_FILE
 
 
 def available() -> bool:
@@ -16,7 +17,5 @@ def available() -> bool:
 
 def signing_environ(data_dir: Path) -> dict[str, str]:
     """Return the environment variables by which the signing workers find the local key."""
-    from trading.chain.signer import KEYSTORE, PASSWORD_FILE
-
     home = data_dir / "chain"
     return {KEYSTORE: str(home / "executor.json"), PASSWORD_FILE: str(home / "executor.password")}

@@ -7,11 +7,12 @@ fall), `<n>` for up to n words of any kind, and `§` for a listed token.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 UP, DOWN = 1, -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cue:
     """A set of phrases that indicate a side, with a weight."""
 
@@ -19,7 +20,12 @@ class Cue:
     side: int
     weight: int
     phrases: tuple[str, ...]
-    pattern: re.Pattern[str]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What finds a phrase in a text; compiled when a text is read."""
+        joined = "|".join(expand(phrase, self.side) for phrase in self.phrases)
+        return re.compile(rf"(?<![\w-])(?:{joined})(?!\w)")
 
 
 CLASSES: Mapping[str, str] = {
@@ -191,8 +197,7 @@ def expand(phrase: str, side: int) -> str:
 
 def cue(name: str, side: int, weight: int, *phrases: str) -> Cue:
     """Make a cue of phrases for one side."""
-    joined = "|".join(expand(phrase, side) for phrase in phrases)
-    return Cue(name, side, weight, phrases, re.compile(rf"(?<![\w-])(?:{joined})(?!\w)"))
+    return Cue(name, side, weight, phrases)
 
 
 def both(name: str, weight: int, *phrases: str) -> tuple[Cue, Cue]:

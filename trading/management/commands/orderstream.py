@@ -18,6 +18,7 @@ class Command(BaseCommand):
     help = (
         "Listen to the order streams of venues. A second process waits and takes over. Needs the private key."
     )
+    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or Ctrl-C."""

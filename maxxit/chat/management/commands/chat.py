@@ -18,6 +18,7 @@ WEBHOOK_PATH = "/telegram/webhook"
 
 class Command(BaseCommand):
     help = "Answer the commands of connected Telegram chats. Runs until it is stopped."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options; without one it polls."""

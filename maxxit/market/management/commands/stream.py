@@ -14,6 +14,7 @@ from maxxit.market.stream.status import open_bus
 
 class Command(BaseCommand):
     help = "Hold the streaming price connections and store quotes and candles. A second process waits and takes over."
+    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or Ctrl-C; exit within three seconds."""

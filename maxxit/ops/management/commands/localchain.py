@@ -13,6 +13,7 @@ from maxxit.ops.devchain.anvil import AnvilError
 
 class Command(BaseCommand):
     help = "Run anvil with Safe, Uniswap, our module and a demo user's Safe; pools follow the quotes. For chain 31337."
+    requires_system_checks: list[str] = []
 
     def handle(self, *_: Any, **__: Any) -> None:
         """Run until SIGTERM, on which anvil writes its state."""

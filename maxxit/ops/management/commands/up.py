@@ -1,5 +1,6 @@
 """`manage.py up` (`make up`): run all of Maxxit in this terminal; `--stop` (`make down`) stops it from another one."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -59,6 +60,8 @@ class Command(BaseCommand):
                     f"port {port} is taken{_by(port)}: stop that, or set {name} to another port"
                 )
         began = time.monotonic()
+        gc.freeze()
+        gc.enable()  # `manage.py` starts without it; this process runs for months
         (env.maxxit_data_dir / "profile").write_text(env.maxxit_profile)
         control = Control(env.maxxit_data_dir)
         control.requests()  # what was asked of an earlier run
