@@ -2,6 +2,7 @@
 
 import re
 
+from signals_app.reading.rules.text import WORD
 from signals_app.reasons import PrefilterReason
 
 MIN_LENGTH = 30
@@ -15,8 +16,11 @@ _CHATTER = re.compile(
 
 
 def mentions(text: str, words: list[str]) -> bool:
-    """Return whether `text` contains any of `words` (lower case) as a whole word: "op" is not in "stop"."""
-    return any(re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", text.lower()) for word in words)
+    """Return whether `text` contains any of `words` (lower case) as a whole word: "op" is not in "stop".
+
+    Chinese, Japanese and Korean letters end a word.
+    """
+    return any(re.search(rf"(?<!{WORD}){re.escape(word)}(?!{WORD})", text.lower()) for word in words)
 
 
 def reason(text: str, words: list[str]) -> str:

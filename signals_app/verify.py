@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from maxxit.core.terms import SIGN, Side
 from signals_app.prefilter import mentions
-from signals_app.reading.rules.read import Reader
+from signals_app.reading.rules.read import CHECKED_VERSION, Reader
 from signals_app.reading.schema import Reading, Sentiment
 from signals_app.reasons import PostReason
 
@@ -50,7 +50,7 @@ def verify(
     if not sides:
         neutral = reading.sentiment == "neutral" and not reading.sides
         return Verified(False, (), {}, PostReason.NOT_CANDIDATE if neutral else PostReason.NO_LISTED_TOKEN)
-    stated = Reader.of(words_by_token).positions(text)
+    stated = Reader.of(words_by_token, CHECKED_VERSION).positions(text)
     sides = {token: side for token, side in sides.items() if SIGN[side] in stated.get(token, SIGN.values())}
     if not sides:
         return Verified(False, (), {}, PostReason.SIDE_CONTRADICTED)

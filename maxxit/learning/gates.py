@@ -7,7 +7,7 @@ The reasons behind each limit are in docs/models.md.
 
 from dataclasses import dataclass
 
-from maxxit.learning.metrics import DirectionMetrics, Metrics, VolatilityMetrics
+from maxxit.learning.metrics import DirectionMetrics, Metrics, ReadingMetrics, VolatilityMetrics
 
 COST = 0.0030
 """Fraction of the traded amount for opening and closing a trade (30 bp)."""
@@ -18,6 +18,10 @@ LEAST_DAYS, LEAST_TRADES = 180, 100
 SHADOW_DAYS, SHADOW_TRADES = 30, 30
 REFRESH_MARGIN_PCT = -1.0
 """A newer fit of the model that serves need not beat it; its loss may be no more than this percentage higher."""
+LEAST_CALLS = 50
+"""Labelled calls without which a reader's figures say too little."""
+LEAST_PRECISION, LEAST_RECALL, LEAST_SIDE_ACCURACY, MOST_CALIBRATION_ERROR = 0.70, 0.50, 0.97, 0.08
+"""Of a reader, on authors it was not fitted to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ def judge(metrics: Metrics, purpose: str, *, refresh: bool = False, serving: int
         return Verdict((same,))
     if isinstance(metrics, VolatilityMetrics):
         return Verdict((same, *_volatility(metrics, refresh, serving)))
+    if isinstance(metrics, ReadingMetrics):
+        return Verdict((same, *_reading(metrics)))
     return Verdict((same, *_direction(metrics)))
 
 
@@ -122,6 +128,17 @@ def _direction(found: DirectionMetrics) -> list[Check]:
               positive >= LEAST_POSITIVE_FOLDS),
         Check("static_side", f"{found.total_return:.4f}", f"> {found.static_return:.4f}",
               found.total_return > found.static_return),
+    ]  # fmt: skip
+
+
+def _reading(found: ReadingMetrics) -> list[Check]:
+    return [
+        Check("insufficient_labels", f"{found.calls} calls", f">= {LEAST_CALLS} calls", found.calls >= LEAST_CALLS),
+        _least("recall", found.recall, LEAST_RECALL),
+        _least("precision", found.precision, LEAST_PRECISION),
+        _least("side_accuracy", found.side_accuracy, LEAST_SIDE_ACCURACY),
+        Check("calibration_error", f"{found.calibration_error:.6g}", f"<= {MOST_CALIBRATION_ERROR:g}",
+              found.calibration_error <= MOST_CALIBRATION_ERROR),
     ]  # fmt: skip
 
 

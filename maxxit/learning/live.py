@@ -12,7 +12,7 @@ from maxxit.core import clock
 from maxxit.learning import features, sources, statistics
 from maxxit.learning.forecasters import FORECASTERS, Rows
 from maxxit.learning.hours import HOUR_SECONDS, Hours
-from maxxit.learning.models import Forecast, TrainedModel
+from maxxit.learning.models import READING, Forecast, TrainedModel
 from maxxit.learning.states import ModelState
 from maxxit.pipeline.interrupts import ends_the_pass
 
@@ -79,7 +79,7 @@ def record_forecasts() -> dict[str, int]:
     """
     states = (ModelState.SHADOW, ModelState.APPROVED, ModelState.SERVING)
     end = clock.bucket(clock.now(), HOUR)
-    rows = list(TrainedModel.objects.filter(state__in=states).order_by("pk"))
+    rows = list(TrainedModel.objects.filter(state__in=states).exclude(purpose=READING).order_by("pk"))
     stored = set(Forecast.objects.filter(model__in=rows, at=end).values_list("model_id", "symbol"))
     if not rows or len(stored) == len(rows) * len(sources.tradable()):
         return {"models": len(rows), "forecasts": 0, "unusable": 0}

@@ -88,10 +88,47 @@ class DirectionMetrics(_Metrics):
     """Of that sum, as a fraction of the stake."""
 
 
-Metrics = VolatilityMetrics | DirectionMetrics
+class ReadingMetrics(BaseModel):
+    """How well a reader finds the calls in labelled posts. Shares have 95 % Wilson intervals."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    purpose: Literal["reading"] = "reading"
+    posts: Annotated[int, Field(ge=1)]
+    found: Annotated[int, Field(ge=0)]
+    """Calls that were read as calls."""
+    false: Annotated[int, Field(ge=0)]
+    """Other posts that were read as calls."""
+    missed: Annotated[int, Field(ge=0)]
+    precision: Share
+    """0 where the reader finds no call at all: it then has shown none."""
+    precision_95: tuple[Share, Share]
+    recall: Share
+    recall_95: tuple[Share, Share]
+    side_accuracy: Share
+    """Among the tokens that both label and reading call; 0 without any."""
+    side_accuracy_95: tuple[Share, Share]
+    calibration_error: Share
+    """Over the calls read, in tenths of confidence: mean of |confidence - share of calls|, weighted by calls.
+
+    1 without any.
+    """
+    calibration_error_95: tuple[Share, Share]
+    """Interval by bootstrap over the calls read."""
+    calibration_error_of_posts: Share
+    """The same over all posts, with the confidence that a post is a call."""
+
+    @property
+    def calls(self) -> int:
+        """Labelled calls."""
+        return self.found + self.missed
+
+
+Metrics = VolatilityMetrics | DirectionMetrics | ReadingMetrics
 KINDS: dict[str, type[Metrics]] = {
     "volatility": VolatilityMetrics,
     "direction": DirectionMetrics,
+    "reading": ReadingMetrics,
 }
 
 

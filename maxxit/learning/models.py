@@ -6,6 +6,9 @@ from django.db import models
 
 from maxxit.learning import states
 
+READING = "reading"
+"""Purpose of a model that reads posts; it forecasts nothing, so its horizon is 0."""
+
 
 class TrainedModel(models.Model):
     """One fitted model with what it was fitted to and what the evaluator measured.

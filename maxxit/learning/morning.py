@@ -7,7 +7,7 @@ import structlog
 
 from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.learning import gates, live, registry, shadow
-from maxxit.learning.models import TrainedModel
+from maxxit.learning.models import READING, TrainedModel
 from maxxit.learning.states import ModelState
 from maxxit.pipeline.interrupts import ends_the_pass
 
@@ -41,7 +41,7 @@ def deploy(*, dry_run: bool = False) -> list[Decision]:
         dry_run: only say what each gate measures; no model moves.
     """
     made = []
-    serving = TrainedModel.objects.filter(state=ModelState.SERVING).order_by("pk")
+    serving = TrainedModel.objects.filter(state=ModelState.SERVING).exclude(purpose=READING).order_by("pk")
     for step, rows in ((_review, list(serving)), (_promote, registry.candidates())):
         for row in rows:
             decision = Decision(row.pk, str(row), row.state)

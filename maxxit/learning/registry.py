@@ -16,7 +16,7 @@ from maxxit.events.record import advance, record
 from maxxit.learning import gates, shadow
 from maxxit.learning.gates import Verdict
 from maxxit.learning.metrics import parse
-from maxxit.learning.models import TrainedModel
+from maxxit.learning.models import READING, TrainedModel
 from maxxit.learning.states import ModelState
 from maxxit.pipeline import release
 
@@ -102,6 +102,56 @@ def train(kind: str, horizon: int, series: "Sequence[Hours]", seed: int) -> Trai
                 "trained_model.candidate", row, kind=kind, horizon_hours=horizon, data_sha256=row.data_sha256
             )
     except IntegrityError:  # another process stored the same fit
+        return Trained(TrainedModel.objects.get(**key), new=False)
+    return Trained(row, new=True)
+
+
+@dataclass(frozen=True)
+class TrainedElsewhere:
+    """A model that was fitted and measured outside this module, such as a reader of posts."""
+
+    kind: str
+    purpose: str
+    symbols: list[str]
+    data_from: datetime
+    data_to: datetime
+    data_sha256: str
+    tried: int
+    parameters: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+def store(fitted: TrainedElsewhere) -> Trained:
+    """Store a model as a candidate with its verdict; the same fit is stored once.
+
+    Raises InvalidInput where its metrics are not those of its purpose.
+    """
+    key = {
+        "kind": fitted.kind,
+        "horizon_hours": 0,
+        "data_sha256": fitted.data_sha256,
+        "release": release.mine(),
+        "seed": 0,
+    }
+    row = TrainedModel(
+        **key,
+        purpose=fitted.purpose,
+        symbols=fitted.symbols,
+        data_from=fitted.data_from,
+        data_to=fitted.data_to,
+        tried=fitted.tried,
+        parameters=fitted.parameters,
+        metrics=parse(fitted.purpose, fitted.metrics).model_dump(mode="json"),
+        created_at=clock.now(),
+    )
+    row.checks = _json(verdict(row, serving(fitted.purpose, 0)))
+    try:
+        with transaction.atomic():
+            row.save()
+            record(
+                "trained_model.candidate", row, kind=row.kind, horizon_hours=0, data_sha256=row.data_sha256
+            )
+    except IntegrityError:
         return Trained(TrainedModel.objects.get(**key), new=False)
     return Trained(row, new=True)
 
@@ -206,13 +256,17 @@ def retire(row: TrainedModel, *, by: str, why: str) -> None:
 
 
 def candidates() -> list[TrainedModel]:
-    """Return what the morning deployer looks at: the newest candidate of each kind and horizon, and later states."""
+    """Return what the morning deployer looks at: the newest candidate of each kind and horizon, and later states.
+
+    Readers of posts are not among them: a person moves them.
+    """
+    forecasting = TrainedModel.objects.exclude(purpose=READING)
     newest = (
-        TrainedModel.objects.filter(state=ModelState.CANDIDATE)
+        forecasting.filter(state=ModelState.CANDIDATE)
         .order_by("kind", "horizon_hours", "-pk")
         .distinct("kind", "horizon_hours")
     )
-    later = TrainedModel.objects.filter(state__in=[ModelState.SHADOW, ModelState.APPROVED]).order_by("pk")
+    later = forecasting.filter(state__in=[ModelState.SHADOW, ModelState.APPROVED]).order_by("pk")
     return [*newest, *later]
 
 

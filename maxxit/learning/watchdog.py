@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db.models import Max
 
 from maxxit.core import clock
-from maxxit.learning.models import Forecast, TrainedModel, TrainingRun
+from maxxit.learning.models import READING, Forecast, TrainedModel, TrainingRun
 from maxxit.learning.policy import policy
 from maxxit.learning.states import ModelState
 
@@ -17,7 +17,9 @@ def problems() -> list[str]:
     """Return what a person should look at; empty where all is well, or no model serves and no training failed."""
     now = clock.now()
     late = timedelta(minutes=policy().serve.stale_minutes)
-    serving = list(TrainedModel.objects.filter(state=ModelState.SERVING).order_by("pk"))
+    serving = list(
+        TrainedModel.objects.filter(state=ModelState.SERVING).exclude(purpose=READING).order_by("pk")
+    )
     newest = dict(
         Forecast.objects.filter(model__in=serving).values_list("model").annotate(Max("at")).order_by()
     )

@@ -7,10 +7,13 @@ hidden text is visible to the model.
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from maxxit.core.config import config_dir
@@ -48,8 +51,23 @@ def _escape_hidden(match: re.Match[str]) -> str:
     return json.dumps(character)[1:-1] if unicodedata.category(character) in _HIDDEN else character
 
 
+_INSTEAD: ContextVar[str] = ContextVar("prompt_instead", default="")
+
+
+@contextmanager
+def using(path: Path | None) -> Iterator[None]:
+    """Within the block every purpose has the prompt of this file; None: its own. For evaluations of other wordings."""
+    token = _INSTEAD.set(str(path or ""))
+    try:
+        yield
+    finally:
+        _INSTEAD.reset(token)
+
+
 def read(purpose: str) -> Prompt:
     """Read the prompt of a purpose. Raises `Misconfigured` when the file or a section is missing."""
+    if instead := _INSTEAD.get():
+        return _read(instead)
     return _read(str(config_dir() / "prompts" / f"{purpose}.md"))
 
 

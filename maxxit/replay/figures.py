@@ -11,6 +11,7 @@ from agents.models import Deployment
 from maxxit.core import clock
 from maxxit.core.clock import iso_utc
 from maxxit.core.money import ZERO, plain, usdc
+from maxxit.llm.policy import policy as llm_policy
 from maxxit.replay.stored import StoredDays
 from maxxit.reports.performance import curve_rows
 from maxxit.reports.trades.reasons import explain
@@ -55,7 +56,7 @@ def result_of(
     return {
         "start": iso_utc(days.start),
         "end": iso_utc(days.end),
-        "reader": READER,
+        "reader": llm_policy().provider("rules").model or READER,
         "posts": posts.count(),
         "calls": calls.count(),
         "signals": Signal.objects.count(),

@@ -27,7 +27,7 @@ from signals_app.authors.backtest import BAR_SECONDS, Outcome, Series, Side, Ter
 from signals_app.authors.measure import HEADLINE, Call, Figures, Measure, Record, measure
 from signals_app.models import AuthorRecord, CtPost, ImpactFactorHistory
 from signals_app.policy import Authors
-from signals_app.reading.rules.read import Reader
+from signals_app.reading.rules.read import VERSION, Reader
 from signals_app.reading.schema import Post, Reading, Readings, question
 from signals_app.sources.base import RawPost
 from signals_app.verify import verify
@@ -88,7 +88,7 @@ def with_prices(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[
             post.text,
             post.posted_at.isoformat(),
             {
-                symbol: Decimal(repr(close))
+                symbol: price_of(close)
                 for symbol in sorted(reader.priced(post.text) & series.keys())
                 if (close := series[symbol].close_at(post.posted_at.timestamp())) is not None
             },
@@ -97,9 +97,14 @@ def with_prices(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[
     ]
 
 
-def read_lexically(posts: Iterable[Post]) -> Iterator[Reading]:
+def price_of(close: float) -> Decimal:
+    """Return a price of a series, as the classifier gets it."""
+    return Decimal(repr(close))
+
+
+def read_lexically(posts: Iterable[Post], version: str = VERSION) -> Iterator[Reading]:
     """Read posts with the lexical reader in this process; no model call is stored, so no database is needed."""
-    reader = Reader.of(words_by_token())
+    reader = Reader.of(words_by_token(), version)
     return (
         Reading.model_validate(reader.read(post.text, post.prices).as_json(post.post_id)) for post in posts
     )

@@ -5,6 +5,7 @@ of the post's id: the lexical reader is tuned on one and reported on the other.
 """
 
 import csv
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,12 +16,15 @@ from maxxit.core import untrusted
 from maxxit.core.errors import Misconfigured
 from maxxit.core.files import lines, raw_lines
 from maxxit.core.intervals import wilson
+from maxxit.learning.metrics import ReadingMetrics
 from signals_app.reading.schema import Reading
 
 SIDES = {"long": "bullish", "short": "bearish"}
 LABEL_COLUMNS = ("id", "username", "label", "token", "side")
 HALVES = ("tuning", "reporting")
 BINS = 10
+RESAMPLES, SEED = 1000, 1
+"""Of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,92 @@ def judge(judged: Sequence[Judged]) -> Figures:
     figures.errors.sort(key=lambda error: (-error["confidence"], error["post_id"]))
     figures.calibration = _calibration(judged)
     return figures
+
+
+def metrics(judged: Sequence[Judged]) -> ReadingMetrics:
+    """Return the typed figures that the gate of a reader reads. Raises ValueError without any post."""
+    figures = judge(judged)
+    counts, sides = figures.classes["candidate"], figures.sides_right + figures.sides_wrong
+    calls = [(float(post.reading.confidence), post.label.candidate) for post in judged if post.called]
+    posts = [(float(post.reading.confidence), post.label.candidate) for post in judged]
+    return ReadingMetrics(
+        posts=len(judged),
+        found=counts.found,
+        false=counts.false,
+        missed=counts.missed,
+        precision=counts.precision or 0.0,
+        precision_95=interval(counts.found, counts.found + counts.false) or (0.0, 1.0),
+        recall=counts.recall or 0.0,
+        recall_95=interval(counts.found, counts.found + counts.missed) or (0.0, 1.0),
+        side_accuracy=figures.side_accuracy or 0.0,
+        side_accuracy_95=interval(figures.sides_right, sides) or (0.0, 1.0),
+        calibration_error=round(calibration_error(calls), 4) if calls else 1.0,
+        calibration_error_95=_bootstrapped(calls),
+        calibration_error_of_posts=round(calibration_error(posts), 4),
+    )
+
+
+def calibration_error(pairs: Sequence[tuple[float, bool]]) -> float:
+    """Return the expected calibration error of (confidence, correct) in tenths of confidence (Guo et al. 2017)."""
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for confidence, right in pairs:
+        bins.setdefault(min(int(confidence * BINS), BINS - 1), []).append((confidence, right))
+    gaps = (abs(sum(confidence - right for confidence, right in one)) for one in bins.values())
+    return sum(gaps) / max(len(pairs), 1)
+
+
+def _bootstrapped(pairs: Sequence[tuple[float, bool]]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the calibration error."""
+    if not pairs:
+        return (0.0, 1.0)
+    draw = random.Random(SEED)  # noqa: S311
+    drawn = sorted(calibration_error(draw.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
+    return (round(drawn[int(0.025 * RESAMPLES)], 4), round(drawn[int(0.975 * RESAMPLES)], 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The paired difference of two readers on the same posts, the second minus the first."""
+
+    f1: float
+    f1_95: tuple[float, float]
+    """By bootstrap over the posts, both readers drawn together."""
+    only_first: int
+    """Posts that the first reads correctly (call or not) and the second does not."""
+    only_second: int
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` where the interval excludes 0, else `no difference`."""
+        low, high = self.f1_95
+        return "better" if low > 0 else "worse" if high < 0 else "no difference"
+
+
+def compare(first: Sequence[Judged], second: Sequence[Judged]) -> Difference:
+    """Compare two readers of the same labelled posts, in the same order. Raises ValueError for different posts."""
+    if [post.label.post_id for post in first] != [post.label.post_id for post in second]:
+        raise ValueError("the two readers did not read the same posts")
+    rows = [
+        (one.label.candidate, bool(one.called), bool(other.called))
+        for one, other in zip(first, second, strict=True)
+    ]
+    draw = random.Random(SEED)  # noqa: S311
+    drawn = sorted(_f1_difference(draw.choices(rows, k=len(rows))) for _ in range(RESAMPLES))
+    return Difference(
+        round(_f1_difference(rows), 4),
+        (round(drawn[int(0.025 * RESAMPLES)], 4), round(drawn[int(0.975 * RESAMPLES)], 4)),
+        sum(a == label != b for label, a, b in rows),
+        sum(b == label != a for label, a, b in rows),
+    )
+
+
+def _f1_difference(rows: Sequence[tuple[bool, bool, bool]]) -> float:
+    def f1(called: Sequence[bool]) -> float:
+        both = sum(label and call for (label, _, _), call in zip(rows, called, strict=True))
+        total = sum(label for label, _, _ in rows) + sum(called)
+        return 2 * both / total if total else 0.0
+
+    return f1([second for _, _, second in rows]) - f1([first for _, first, _ in rows])
 
 
 def _count(counts: Counts, label: bool, read: bool) -> None:

@@ -1,6 +1,7 @@
 """The provider `rules`: the lexical reader behind the interface of a language model, deterministic and offline.
 
-It is used where the configuration names it, never as an implicit fallback.
+It is used where the configuration names it, never as an implicit fallback. `model` names the version of the rules; the
+newest is the default.
 """
 
 import json
@@ -28,13 +29,14 @@ class LexicalReader:
             raise Misconfigured(
                 f"config/llm.yaml: the provider `rules` reads posts only; remove it from {request.purpose!r}"
             )
-        reader = Reader.of(request.data["tokens"])
+        reader = Reader.of(request.data["tokens"], self.model)
         readings = [
-            reader.read(str(post["text"]), _prices(post)).as_json(str(post["post_id"]))
+            reader.read(str(post["text"]), prices_of(post)).as_json(str(post["post_id"]))
             for post in request.data["posts"]
         ]
         return Answer(json.dumps({"readings": readings}, ensure_ascii=False), self.model, None, None)
 
 
-def _prices(post: Mapping[str, Any]) -> dict[str, Decimal]:
+def prices_of(post: Mapping[str, Any]) -> dict[str, Decimal]:
+    """Return the prices of a question's post as numbers."""
     return {symbol: Decimal(price) for symbol, price in post.get("prices", {}).items()}

@@ -9,5 +9,6 @@ PROVIDERS: Registry[Provider] = Registry(
         "openai": "maxxit.llm.providers.openai.OpenAi",
         "anthropic": "maxxit.llm.providers.anthropic.Anthropic",
         "rules": "signals_app.reading.provider.LexicalReader",
+        "trained": "signals_app.reading.trained.provider.Trained",
     },
 )

@@ -2,7 +2,8 @@
 
 Nothing is written: no model call is stored, and none counts against the live system's budget.
 
-Exit codes: 0 all floors (--min-…) held, 1 a floor was missed, 2 a file, a label or the provider is wrong.
+Exit codes: 0 all floors (--min-…) and the gate (--gate) held, 1 one was missed, 2 a file, a label or the provider is
+wrong.
 """
 
 import json
@@ -18,6 +19,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from maxxit.core import correlation
 from maxxit.core.commands import count, fraction, whole
 from maxxit.core.errors import Misconfigured
+from maxxit.learning import gates
+from maxxit.llm import prompts
 from maxxit.llm.ask import Asked, ask
 from maxxit.llm.fallback import open_provider
 from maxxit.llm.policy import policy
@@ -27,8 +30,9 @@ from signals_app.inputs import check_output, wrong_input
 from signals_app.plotting import new_figure, require_matplotlib
 from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Figures, Judged, Label
-from signals_app.reading.rules.read import VERSION
+from signals_app.reading.rules.read import GRAMMARS, VERSION
 from signals_app.reading.schema import Post, Reading, Readings, question
+from signals_app.reading.trained import model as trained
 from signals_app.sources.jsonl import JsonlSource
 
 
@@ -60,8 +64,23 @@ class Command(BaseCommand):
         parser.add_argument(
             "--provider",
             default="rules",
-            help="rules (the lexical reader, default: no key or profile needed), a provider of config/llm.yaml, or "
-            "chain for the configured fallback order of classify; none needs a database",
+            help="rules (the lexical reader, default: no key or profile needed) or one of its versions "
+            f"({', '.join(GRAMMARS)}), a trained reader ({', '.join(trained.SHIPPED)}, or a file that `readers train` "
+            "wrote), a provider of config/llm.yaml, or chain for the configured fallback order of classify; none needs "
+            "a database",
+        )
+        parser.add_argument(
+            "--prompt", type=Path, help="prompt file for a model, instead of config/prompts/classify.md"
+        )
+        parser.add_argument(
+            "--against",
+            help="another reader, as --provider: compared on the same posts, with the interval of the difference",
+        )
+        parser.add_argument("--against-prompt", type=Path, help="prompt file of the other reader")
+        parser.add_argument(
+            "--gate",
+            action="store_true",
+            help="exit code 1 where the gate of readers refuses (docs/models.md)",
         )
         parser.add_argument(
             "--candles",
@@ -111,9 +130,17 @@ class Command(BaseCommand):
                     f"{', '.join(missing[:3])}; each line must be a JSON object with id and text"
                 )
             started = perf_counter()
-            judged, cost = self._read(labels, posts, options["provider"], options["batch"])
+            with prompts.using(options["prompt"]):
+                judged, cost = self._read(labels, posts, options["provider"], options["batch"])
+            seconds = perf_counter() - started
+            difference = self._difference(judged, labels, posts, options)
         figures = evaluation.judge(judged)
-        summary = self._summary(figures, cost, perf_counter() - started)
+        verdict = gates.judge(measured := evaluation.metrics(judged), "reading")
+        summary = self._summary(figures, cost, seconds) | {
+            "metrics": measured.model_dump(mode="json"),
+            "gate": {"passed": verdict.passed, "checks": [check.as_json() for check in verdict.checks]},
+            "against": difference,
+        }
         if options["plot"]:
             _plot(figures, options["plot"])
         if options["json"]:
@@ -122,6 +149,31 @@ class Command(BaseCommand):
         else:
             self._report(summary, figures, options["errors"])
         self._floors(figures, options)
+        if options["gate"] and not verdict.passed:
+            raise CommandError(f"the gate of readers refuses: {verdict.reason}", returncode=1)
+
+    def _difference(
+        self,
+        judged: Sequence[Judged],
+        labels: Sequence[Label],
+        posts: dict[str, Post],
+        options: dict[str, Any],
+    ) -> dict[str, Any] | None:
+        """Read the posts by the other reader, too, and return how it differs."""
+        if not options["against"] and not options["against_prompt"]:
+            return None
+        other = options["against"] or options["provider"]
+        with prompts.using(options["against_prompt"]):
+            second, _ = self._read(labels, posts, other, options["batch"])
+        found = evaluation.compare(judged, second)
+        return {
+            "reader": other,
+            "verdict": found.verdict,
+            "f1": found.f1,
+            "f1_95": found.f1_95,
+            "only_first_right": found.only_first,
+            "only_second_right": found.only_second,
+        }
 
     def _posts(self, options: dict[str, Any], wanted: set[str]) -> dict[str, Post]:
         """Read the labelled posts by id, with prices where candles are given."""
@@ -140,8 +192,21 @@ class Command(BaseCommand):
     ) -> tuple[list[Judged], Cost]:
         """Read every labelled post; returns labels with readings, and the cost."""
         cost = Cost()
-        if name == "rules":
-            readings = {reading.post_id: reading for reading in records.read_lexically(posts.values())}
+        if name in ("rules", *GRAMMARS):
+            version = VERSION if name == "rules" else name
+            readings = {
+                reading.post_id: reading for reading in records.read_lexically(posts.values(), version)
+            }
+            cost.providers.add(f"rules {version}")
+            return [_judged(label, posts, readings) for label in labels], cost
+        if name in trained.SHIPPED or name.endswith(".json"):
+            reader = trained.TrainedReader.of(trained.shipped(name), words_by_token())
+            found = reader.read([posts[label.post_id] for label in labels])
+            readings = {
+                label.post_id: Reading.model_validate(one.as_json(label.post_id))
+                for label, one in zip(labels, found, strict=True)
+            }
+            cost.providers.add(f"trained {name}")
             return [_judged(label, posts, readings) for label in labels], cost
         provider = None if name == "chain" else open_provider(name, policy().provider(name))
         judged = []
@@ -164,7 +229,7 @@ class Command(BaseCommand):
         accuracy = figures.side_accuracy
         return {
             "posts": figures.posts,
-            "provider": sorted(cost.providers) or [f"rules {VERSION}"],
+            "provider": sorted(cost.providers),
             "classes": {name: counts.as_json() for name, counts in figures.classes.items()},
             "side_accuracy": None if accuracy is None else round(accuracy, 4),
             "confusion": figures.confusion,
@@ -187,7 +252,25 @@ class Command(BaseCommand):
             say(
                 f"{name:10} {precision:>9} {shares} {counts['found']:>6} {counts['false']:>6} {counts['missed']:>7}"
             )
-        say(f"side accuracy among found: {summary['side_accuracy']}")
+        measured = summary["metrics"]
+        for title, name in (
+            ("precision", "precision"),
+            ("recall", "recall"),
+            ("side accuracy among found", "side_accuracy"),
+            ("calibration error of the calls", "calibration_error"),
+        ):
+            low, high = measured[f"{name}_95"]
+            say(f"{title}: {measured[name]:.3f} (95 %: {low:.3f} to {high:.3f})")
+        say(f"calibration error of all posts: {measured['calibration_error_of_posts']:.3f}")
+        refused = [check["name"] for check in summary["gate"]["checks"] if not check["passed"]]
+        say(f"gate of readers: {'refused: ' + ', '.join(refused) if refused else 'passed'}")
+        if other := summary["against"]:
+            low, high = other["f1_95"]
+            say(
+                f"{other['reader']} against it: {other['verdict']} (F1 {other['f1']:+.3f}, "
+                f"95 %: {low:+.3f} to {high:+.3f}; "
+                f"right alone: {other['only_first_right']} and {other['only_second_right']} posts)"
+            )
         say(f"confusion (label -> reading): {json.dumps(summary['confusion'])}")
         for bin_ in summary["calibration"]:
             say(

@@ -13,12 +13,37 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from maxxit.core.errors import Misconfigured
 from signals_app.reading.rules import marks, positions, targets
-from signals_app.reading.rules.grammar import CLASSES
+from signals_app.reading.rules.further_lexicon import FURTHER_CUES, FURTHER_DOUBTS
+from signals_app.reading.rules.grammar import CLASSES, Cue
 from signals_app.reading.rules.lexicon import CUES
 from signals_app.reading.rules.text import MASK, Mention, Sentence, Words, fold, sentences
 
-VERSION = "rules-3"
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A version of the reader's rules. A published version never changes: recorded runs name theirs."""
+
+    version: str
+    cues: tuple[Cue, ...] = CUES
+    doubts: tuple[tuple[str, int, re.Pattern[str]], ...] = ()
+    """Deductions of a sentence beside those of every version: (reason, weight, pattern)."""
+    loose_tags: bool = False
+    """Whether a tag may follow any sign ("...#BTC") and touch letters of languages without spaces."""
+
+
+GRAMMARS: Mapping[str, Grammar] = {
+    grammar.version: grammar
+    for grammar in (
+        Grammar("rules-3"),
+        Grammar("rules-4", (*CUES, *FURTHER_CUES), FURTHER_DOUBTS, loose_tags=True),
+    )
+}
+VERSION = "rules-4"
+"""The newest; `model` of a provider with the adapter `rules` names another."""
+CHECKED_VERSION = "rules-3"
+"""Whose words `signals_app.verify` looks for, so that a recorded run gives the same result with a newer version."""
 THRESHOLD = 8
 """Minimum weight of a called token."""
 MAX_TEXT = 4000
@@ -103,16 +128,38 @@ class _Tally:
         self.doubts |= dict(doubts)
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for and against a call of one token."""
+
+    weight: int
+    """Positive: up; less the deductions of the sentences."""
+    cues: tuple[str, ...]
+    doubts: tuple[str, ...]
+    """Deductions of the sentences and of the post."""
+    contradicted: bool
+    called: bool
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads texts about a fixed list of tokens."""
 
     words: Words
+    grammar: Grammar = GRAMMARS[VERSION]
 
     @classmethod
-    def of(cls, tokens: Mapping[str, Sequence[str]]) -> "Reader":
-        """Return the (cached) reader for symbol -> words that mean it."""
-        return _reader(tuple((symbol, tuple(words)) for symbol, words in sorted(tokens.items())))
+    def of(cls, tokens: Mapping[str, Sequence[str]], version: str = VERSION) -> "Reader":
+        """Return the (cached) reader for symbol -> words that mean it.
+
+        Raises `Misconfigured` for an unknown version.
+        """
+        if version not in GRAMMARS:
+            raise Misconfigured(
+                f"the lexical reader has no version {version!r}: set `model` of the provider `rules` in "
+                f"config/llm.yaml to one of {', '.join(GRAMMARS)}"
+            )
+        return _reader(tuple((symbol, tuple(words)) for symbol, words in sorted(tokens.items())), version)
 
     def read(self, text: str, prices: Mapping[str, Decimal] | None = None) -> LexicalReading:
         """Read one text; `prices` are the known USD prices by symbol at the time of writing.
@@ -130,10 +177,29 @@ class Reader:
             return _none("names no listed token in the author's own words")
         if len(mentioned) > MAX_MENTIONS:
             return _none("names too many tokens to be a call")
-        tallies = _tally(parts, mentioned, prices or {})
+        tallies = _tally(parts, mentioned, prices or {}, self.grammar)
         if not tallies:
             return _none("says nothing of a rise or a fall, a purchase or a sale")
         return _judge(tallies, _doubts(parts))
+
+    def evidence(self, text: str, prices: Mapping[str, Decimal] | None = None) -> dict[str, Evidence]:
+        """Return symbol -> evidence for each token that the text says something of."""
+        text = text[:MAX_TEXT]
+        parts = sentences(fold(text), self.words)
+        mentioned = list(dict.fromkeys(mention.symbol for part in parts for mention in part.mentions))
+        tallies = _tally(parts, mentioned, prices or {}, self.grammar)
+        doubts = _doubts(parts)
+        called = set(self.read(text, prices).tokens)
+        return {
+            symbol: Evidence(
+                tally.weight,
+                tuple(tally.cues),
+                (*tally.doubts, *(reason for reason, _ in doubts)),
+                tally.contradicted,
+                symbol in called,
+            )
+            for symbol, tally in tallies.items()
+        }
 
     def priced(self, text: str) -> set[str]:
         """Return the tokens whose prices a reading may need: those named, and bitcoin for targets in bitcoin."""
@@ -153,8 +219,9 @@ class Reader:
 
 
 @lru_cache(maxsize=8)
-def _reader(tokens: tuple[tuple[str, tuple[str, ...]], ...]) -> Reader:
-    return Reader(Words.of(dict(tokens)))
+def _reader(tokens: tuple[tuple[str, tuple[str, ...]], ...], version: str) -> Reader:
+    grammar = GRAMMARS[version]
+    return Reader(Words.of(dict(tokens), loose=grammar.loose_tags), grammar)
 
 
 def _none(why: str) -> LexicalReading:
@@ -162,7 +229,7 @@ def _none(why: str) -> LexicalReading:
 
 
 def _tally(
-    parts: Sequence[Sentence], mentioned: Sequence[str], prices: Mapping[str, Decimal]
+    parts: Sequence[Sentence], mentioned: Sequence[str], prices: Mapping[str, Decimal], grammar: Grammar
 ) -> dict[str, _Tally]:
     """Add up the cues of every sentence that is not a question, less its deductions, per token."""
     tallies: dict[str, _Tally] = {}
@@ -174,12 +241,15 @@ def _tally(
             continue
         by_symbol: dict[str, list[_Match]] = {}
         held = positions.statements(part.text)
-        for match, at in (*_positions(part.text, held), *_cues(part, positions.without(part.text, held))):
+        for match, at in (
+            *_positions(part.text, held),
+            *_cues(part, positions.without(part.text, held), grammar.cues),
+        ):
             for symbol in _about(part, at, focus):
                 by_symbol.setdefault(symbol, []).append(_with_side(match, part.text, symbol, prices))
         if not by_symbol:
             continue
-        doubts = _sentence_doubts(part, trader)
+        doubts = _sentence_doubts(part, trader, grammar.doubts)
         every = [cue for cues in by_symbol.values() for cue in cues]
         for symbol, cues in by_symbol.items():
             tally = tallies.setdefault(symbol, _Tally())
@@ -199,13 +269,13 @@ def _positions(text: str, held: Sequence[positions.Statement]) -> list[tuple[_Ma
     return matches
 
 
-def _cues(part: Sentence, text: str) -> list[tuple[_Match, int]]:
+def _cues(part: Sentence, text: str, cues: Sequence[Cue]) -> list[tuple[_Match, int]]:
     """Find the cues of a sentence as (match, offset).
 
     A negated expectation supports the other side; other negated cues support none.
     """
     matches = []
-    for cue in CUES:
+    for cue in cues:
         match = cue.pattern.search(text)
         if match is None:
             continue
@@ -288,7 +358,9 @@ def _trades(parts: Sequence[Sentence]) -> bool:
     )
 
 
-def _sentence_doubts(part: Sentence, trader: bool) -> list[tuple[str, int]]:
+def _sentence_doubts(
+    part: Sentence, trader: bool, further: Sequence[tuple[str, int, re.Pattern[str]]]
+) -> list[tuple[str, int]]:
     """Return the deductions of one sentence as (reason, weight)."""
     weighed = (
         ("speaks of what others say", 3 if trader else 5, marks.OTHERS),
@@ -297,6 +369,7 @@ def _sentence_doubts(part: Sentence, trader: bool) -> list[tuple[str, int]]:
         ("looks too far ahead", 5, marks.FAR),
         ("only supposes", 5, marks.SUPPOSED),
         ("is unsure", 3, marks.UNSURE),
+        *further,
     )
     return [(reason, weight) for reason, weight, pattern in weighed if pattern.search(part.text)]
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 MASK = "§"
 """The sign for a listed token in masked text, so that the lexicon needs no symbols."""
+WORD = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+"""A sign of a word in a language with spaces: Chinese, Japanese and Korean text may touch a token."""
 STABLECOINS = frozenset({"USDC", "USDT", "DAI", "USDC.E", "BUSD", "FRAX", "TUSD", "USDP", "FDUSD", "PYUSD"})
 """Never read as a token, whatever the list of tokens says."""
 
@@ -101,8 +103,11 @@ class Words:
     pattern: re.Pattern[str]
 
     @classmethod
-    def of(cls, tokens: Mapping[str, Sequence[str]]) -> "Words":
-        """Build from symbol -> words; the symbol itself always counts."""
+    def of(cls, tokens: Mapping[str, Sequence[str]], *, loose: bool = False) -> "Words":
+        """Build from symbol -> words; the symbol itself always counts.
+
+        With `loose` a tag ($ or #) counts after any sign, and letters of languages without spaces end a word.
+        """
         symbols = {
             word.lower(): symbol
             for symbol, words in tokens.items()
@@ -112,12 +117,11 @@ class Words:
         }
         longest_first = sorted(symbols, key=lambda word: (-len(word), word))
         any_word = "|".join(re.escape(word) for word in longest_first) or r"(?!)"
-        return cls(
-            symbols,
-            re.compile(
-                rf"(?<![\w/@$#-])(?<!\.(?!\$))([$#]?)({any_word})(?![\w@]|\.\w){_FAMILY}", re.IGNORECASE
-            ),
-        )
+        before, after = r"(?<![\w/@$#-])(?<!\.(?!\$))([$#]?)", r"(?![\w@]|\.\w)"
+        if loose:
+            before = rf"(?:(?<!{WORD})(?<![/@$#-])(?<!\.)|(?<!{WORD})(?<![@$#])(?=[$#]))([$#]?)"
+            after = rf"(?!{WORD}|@|\.\w)"
+        return cls(symbols, re.compile(rf"{before}({any_word}){after}{_FAMILY}", re.IGNORECASE))
 
     def named(self, text: str) -> set[str]:
         """Return the symbols of the listed tokens in a text."""
