@@ -47,7 +47,7 @@ FURTHER_CUES: tuple[Cue, ...] = (
         r"(?:bulls|longs|longers) (?:are |will |gonna |about to |going to )*(?:be |get )?(?:trapped|"
         r"wrecked|rekt|"
         r"destroyed|squeezed|liquidated|crying)",
-        r"(?:going|goes|go|heading|headed|back|straight) to (?:zero|0|the ground|hell|the core)",
+        r"(?:going|goes|go|heading|headed|back|straight) to (?:zero|0(?![.,]?\d)|the ground|hell|the core)",
         r"(?:nuke|nuking|nuked) (?:coming|incoming|soon|inc|to PRICE)",
         r"(?:more|max|maximum) pain (?:ahead|coming|incoming|to come|for)",
     ),
@@ -117,7 +117,7 @@ FURTHER_CUES: tuple[Cue, ...] = (
         r"into|this|next|today|tomorrow|again)",
         r"WARDS prices? (?:ahead|coming|incoming|next|soon|from here|are coming|to come)",
         r"(?:still|looks?|looking|very|so|more|even more|super|mega|max|ultra|af|i am|i'm|we are|"
-        r"we're) (?:\w+ )?BULLISH(?: af| as)?",
+        r"we're) (?:(?!not |never |hardly |less |no |neither )\w+ )?BULLISH(?: af| as)?",
         r"BULLISH (?:af|as fuck|asf|still|again|now|here|structure|bias|setup|retest|reversal|engulfing|"
         r"div\w*)",
         r"(?:structure|trend|momentum|market|bias|chart)(?: is| are| looks| turning| turns| turned|"

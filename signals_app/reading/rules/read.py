@@ -277,8 +277,8 @@ def _cues(part: Sentence, text: str, cues: Sequence[Cue]) -> list[tuple[_Match, 
     matches = []
     for cue in cues:
         match = cue.pattern.search(text)
-        if match is None:
-            continue
+        if match is None or (cue.name == TARGET and any(one.name == TARGET for one, _ in matches)):
+            continue  # a target counts once, whichever phrase finds it
         side = cue.side
         clause = marks.CLAUSE.split(text[: match.start()])[-1]
         if marks.NOT_CLAIMED.search(clause):

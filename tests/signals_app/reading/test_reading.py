@@ -27,9 +27,18 @@ POSTS = Path(__file__).parents[3].parent / "shared" / "data" / "posts-2017-12.js
 
 
 def evaluated(*words: str) -> dict[str, Any]:
-    """What `evaluate-classifier --json` says with the prices of the month: no database, key or profile is needed."""
+    """What `evaluate-classifier --json` says of rules-3, whose figures docs/reading.md has, with the prices of the month."""
     out = StringIO()
-    call_command("evaluate-classifier", *words, "--candles", str(POSTS.parent), "--json", stdout=out)
+    call_command(
+        "evaluate-classifier",
+        "--provider",
+        "rules-3",
+        *words,
+        "--candles",
+        str(POSTS.parent),
+        "--json",
+        stdout=out,
+    )
     told: dict[str, Any] = json.loads(out.getvalue())
     return told
 
@@ -111,7 +120,7 @@ def test_phrases_are_not_fitted_to_single_authors_or_posts(posts: Path) -> None:
 @pytest.mark.realdata
 def test_the_rules_read_five_thousand_posts_a_second(posts: Path) -> None:
     texts = [json.loads(line)["text"] for line in posts.read_text().splitlines()]
-    reader = Reader.of(words_by_token())
+    reader = Reader.of(words_by_token(), "rules-3")
     started = time.process_time()
     called = sum(reader.read(text).candidate for text in texts)
     speed = len(texts) / (time.process_time() - started)
