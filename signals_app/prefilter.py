@@ -2,7 +2,7 @@
 
 import re
 
-from signals_app.reading.rules.text import WORD
+from signals_app.reading.rules.text import PAIR, WORD
 from signals_app.reasons import PrefilterReason
 
 MIN_LENGTH = 30
@@ -18,9 +18,9 @@ _CHATTER = re.compile(
 def mentions(text: str, words: list[str]) -> bool:
     """Return whether `text` contains any of `words` (lower case) as a whole word: "op" is not in "stop".
 
-    Chinese, Japanese and Korean letters end a word.
+    Chinese, Japanese and Korean letters end a word; the name of a pair, such as btcusdt, contains its token.
     """
-    return any(re.search(rf"(?<!{WORD}){re.escape(word)}(?!{WORD})", text.lower()) for word in words)
+    return any(re.search(rf"(?<!{WORD}){re.escape(word)}{PAIR}(?!{WORD})", text.lower()) for word in words)
 
 
 def reason(text: str, words: list[str]) -> str:

@@ -64,11 +64,19 @@ def document_key(uri: str) -> str:
     return sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def embedder() -> Embedder:
-    """Return the configured embedder. Raises `Misconfigured` naming the missing setting."""
+def embedder(name: str = "") -> Embedder:
+    """Return an embedder of the configuration, the one in use where none is named.
+
+    Raises `Misconfigured` naming the missing setting.
+    """
     settings = policy()
-    stanza = settings.embedders[settings.embedder]
-    return EMBEDDERS.open(stanza.adapter, **stanza.options(settings.embedder))
+    name = name or settings.embedder
+    if name not in settings.embedders:
+        raise Misconfigured(
+            f"no embedder {name!r} in config/knowledge.yaml: {', '.join(sorted(settings.embedders))}"
+        )
+    stanza = settings.embedders[name]
+    return EMBEDDERS.open(stanza.adapter, **stanza.options(name))
 
 
 def store(uri: str, content: Text, scope: Scope, *, known_at: datetime | None = None) -> str:

@@ -42,6 +42,10 @@ class Search(Policy):
     exact: bool
 
 
+OFFLINE = frozenset({"local", "e5"})
+"""Adapters without a server."""
+
+
 class EmbedderStanza(Remote):
     """The settings of one embedder."""
 
@@ -53,7 +57,7 @@ class EmbedderStanza(Remote):
 
     def options(self, name: str) -> dict[str, Any]:
         """Return the adapter's keyword arguments. Raises `Misconfigured` naming the missing variable."""
-        if self.adapter == "local":
+        if self.adapter in OFFLINE:
             return {}
         key = variable(self.key_env)
         for value, where, named in (

@@ -13,7 +13,7 @@ from pgvector.django import CosineDistance
 
 from maxxit.core import redact
 from maxxit.core.untrusted import storable
-from maxxit.knowledge.embedders.base import Vector
+from maxxit.knowledge.embedders.base import Vector, embed_questions
 from maxxit.knowledge.ingest import embedder
 from maxxit.knowledge.models import Chunk, Document
 from maxxit.knowledge.policy import policy
@@ -75,7 +75,7 @@ def passages(
         return []
     by = embedder()
     redact.know_environment()
-    [vector] = by.embed([redact.text(storable(question))[:MAX_QUESTION]])
+    [vector] = embed_questions(by, [redact.text(storable(question))[:MAX_QUESTION]])
     with transaction.atomic(), connection.cursor() as cursor:
         if search.exact:
             cursor.execute("SET LOCAL enable_indexscan = off")

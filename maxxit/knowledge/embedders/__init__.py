@@ -6,6 +6,7 @@ from maxxit.knowledge.embedders.base import Embedder
 EMBEDDERS: Registry[Embedder] = Registry(
     "embedder",
     {
+        "e5": "maxxit.knowledge.embedders.e5.E5",
         "local": "maxxit.knowledge.embedders.local.Local",
         "openai": "maxxit.knowledge.embedders.openai.OpenAi",
         "ollama": "maxxit.knowledge.embedders.ollama.Ollama",

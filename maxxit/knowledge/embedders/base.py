@@ -6,7 +6,7 @@ refuses the texts, and `Misconfigured` when the vectors are longer than the colu
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from maxxit.core.errors import Misconfigured, Retryable
 from maxxit.knowledge.models import DIMENSIONS
@@ -26,6 +26,19 @@ class Embedder(Protocol):
 
         The texts are valid Unicode and redacted, so they may be sent to a server.
         """
+
+
+@runtime_checkable
+class EmbedsQuestions(Protocol):
+    """An embedder whose vectors of questions differ from those of documents."""
+
+    def embed_questions(self, texts: Sequence[str]) -> list[Vector]:
+        """Return one unit vector of `DIMENSIONS` numbers per question, in the same order."""
+
+
+def embed_questions(by: Embedder, texts: Sequence[str]) -> list[Vector]:
+    """Return the vectors of questions: as documents, where the embedder makes no difference."""
+    return by.embed_questions(texts) if isinstance(by, EmbedsQuestions) else by.embed(texts)
 
 
 def normalize_vectors(vectors: Any, texts: Sequence[str], where: str) -> list[Vector]:

@@ -10,6 +10,8 @@ MASK = "§"
 """The sign for a listed token in masked text, so that the lexicon needs no symbols."""
 WORD = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 """A sign of a word in a language with spaces: Chinese, Japanese and Korean text may touch a token."""
+PAIR = r"(?:usdt|busd|perp)?"
+"""What may follow a token in the name of a pair, such as BTCUSDT."""
 STABLECOINS = frozenset({"USDC", "USDT", "DAI", "USDC.E", "BUSD", "FRAX", "TUSD", "USDP", "FDUSD", "PYUSD"})
 """Never read as a token, whatever the list of tokens says."""
 
@@ -120,7 +122,7 @@ class Words:
         before, after = r"(?<![\w/@$#-])(?<!\.(?!\$))([$#]?)", r"(?![\w@]|\.\w)"
         if loose:
             before = rf"(?:(?<!{WORD})(?<![/@$#-])(?<!\.)|(?<!{WORD})(?<![@$#])(?=[$#]))([$#]?)"
-            after = rf"(?!{WORD}|@|\.\w)"
+            after = rf"{PAIR}(?!{WORD}|@|\.\w)"
         return cls(symbols, re.compile(rf"{before}({any_word}){after}{_FAMILY}", re.IGNORECASE))
 
     def named(self, text: str) -> set[str]:

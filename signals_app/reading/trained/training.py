@@ -57,6 +57,7 @@ def write(found: Training, path: Path) -> dict[str, Any]:
     written = {
         "parameters": found.parameters,
         "metrics": found.metrics.model_dump(mode="json"),
+        "measured_on": "the training posts, by readers fitted without the author",
         "by_period": found.by_period,
         "data_sha256": found.data_sha256,
         "first": found.first,

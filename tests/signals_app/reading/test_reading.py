@@ -27,7 +27,7 @@ POSTS = Path(__file__).parents[3].parent / "shared" / "data" / "posts-2017-12.js
 
 
 def evaluated(*words: str) -> dict[str, Any]:
-    """What `evaluate-classifier --json` says of rules-3, whose figures docs/reading.md has, with the prices of the month."""
+    """What `evaluate-classifier --json` says of rules-3, whose figures are published, with the month's prices."""
     out = StringIO()
     call_command(
         "evaluate-classifier",

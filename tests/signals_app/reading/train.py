@@ -16,7 +16,7 @@ import django
 from signals_app.reading.schema import Post
 
 HERE = Path(__file__).parent
-NAMES = ("reader-1-e5", "reader-1")
+NAMES = ("reader-1", "reader-1-e5")
 
 
 def sets(data: Path) -> Any:

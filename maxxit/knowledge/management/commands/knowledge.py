@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 
 from maxxit.core import clock, redact
 from maxxit.core.commands import OpsCommand, count
-from maxxit.knowledge import ingest, retrieve
+from maxxit.knowledge import ingest, recall, retrieve
 from maxxit.knowledge.models import Chunk, Document, Item
 from maxxit.knowledge.policy import policy
 from maxxit.knowledge.sources import files, web
@@ -37,6 +37,7 @@ class Command(OpsCommand):
         "forget": "delete documents with all versions, chunks and vectors",
         "sweep": "read the due items of the sources in config/knowledge.yaml now",
         "retry": "make quarantined items due again",
+        "recall": "measure how often an embedder finds the document that answers a question; no database",
         "stats": "count documents, chunks and failed items",
     }
 
@@ -66,6 +67,14 @@ class Command(OpsCommand):
             parser.add_argument("--token", help="leave out documents about other tokens")
             parser.add_argument("--agent", help="leave out documents for other agents")
             parser.add_argument("-n", type=count, default=5, help="number of passages (default 5)")
+        if action == "recall":
+            parser.add_argument("--questions", type=Path, required=True, help="YAML: documents and questions")
+            parser.add_argument(
+                "--embedder",
+                action="append",
+                default=[],
+                help="of config/knowledge.yaml, repeatable (default: the one in use)",
+            )
         if action == "retry":
             parser.add_argument("--source", default="", help="only items of this source")
 
@@ -93,6 +102,14 @@ class Command(OpsCommand):
             limit=options["n"],
         )
         return [{"similarity": f"{passage.similarity:.3f}", **passage.as_data()} for passage in passages]
+
+    def _recall(self, options: dict[str, Any]) -> list[dict[str, Any]]:
+        asked = recall.read(options["questions"])
+        return [
+            {"embedder": name, **asdict(found)}
+            for name in options["embedder"] or [policy().embedder]
+            for found in recall.measure(ingest.embedder(name), asked)
+        ]
 
     def _forget(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         rows = []
