@@ -274,7 +274,7 @@ def _cues(part: Sentence, text: str, cues: Sequence[Cue]) -> list[tuple[_Match, 
 
     A negated expectation supports the other side; other negated cues support none.
     """
-    matches = []
+    matches: list[tuple[_Match, int]] = []
     for cue in cues:
         match = cue.pattern.search(text)
         if match is None or (cue.name == TARGET and any(one.name == TARGET for one, _ in matches)):

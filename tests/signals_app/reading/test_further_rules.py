@@ -44,7 +44,7 @@ def test_kinds_that_are_calls(text: str, side: str) -> None:
         "Whale alert: 5,000 #BTC transferred from unknown wallet 🚀🚀",
         "#BTC target 2 reached ✅ 🚀🚀",
         "Step 2: buy some #BTC with a credit card",
-        "Yeah sure, #BTC goes to the moon",
+        "Yeah sure, I am buying $BTC",
         "Out of all my $BTC longs",
         "$BTC heading to 0.9",
         "¿#BTC va a subir?",
