@@ -30,6 +30,8 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
     if len(sys.argv) > 1 and sys.argv[1] in OWNER_COMMANDS:
         os.environ.setdefault("MAXXIT_DATABASE_ROLE", "owner")
+    if sys.argv[1:2] != ["up"]:  # whose processes inherit it
+        os.environ.setdefault("MAXXIT_DATABASE_DIRECT", "true")
     try:
         CommandLine(sys.argv).execute()
         sys.stdout.flush()

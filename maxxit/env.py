@@ -48,7 +48,12 @@ class Env(BaseSettings):
     """Connects as the application role, which reads and writes rows and owns nothing."""
     database_owner_url: str = ""
     """Connects as the owner of the tables, for the commands listed in `manage.py`; never for workers or the web."""
+    database_direct_url: str = ""
+    """Postgres itself, as the application role, where DATABASE_URL is a pooler in transaction mode: for commands, and
+    for locks that are held over several transactions."""
     maxxit_database_role: Literal["application", "owner"] = "application"
+    maxxit_database_direct: bool = False
+    """Whether this process connects to Postgres itself: commands do."""
     redis_url: str = ""
     secret_key: str = Field(default="", repr=False)
     debug: bool = False
@@ -167,26 +172,56 @@ class Env(BaseSettings):
         """SECRET_KEY, or the generated key of this installation."""
         return self.secret_key or local_secret(self.maxxit_data_dir, "secret_key", SECRET_KEY_LENGTH)
 
+    @property
+    def pooled(self) -> bool:
+        """Whether Django's default connection is one of a pooler, which gives each transaction another session."""
+        as_owner = self.maxxit_database_role == "owner"
+        return bool(self.database_direct_url) and not (self.maxxit_database_direct or as_owner)
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """The parameters of a session that bound statements, waits for locks and idle transactions."""
+        return {
+            "statement_timeout": f"{self.statement_timeout}s",
+            "lock_timeout": "30s",
+            "idle_in_transaction_session_timeout": "120s",
+        }
+
     def _database_url(self) -> str:
         embedded, as_owner = servers.Postgres(self.maxxit_data_dir), self.maxxit_database_role == "owner"
         if self.embedded_postgres:
             return embedded.url if as_owner else embedded.application_url
-        return (self.database_owner_url if as_owner else "") or self.database_url
+        return (self.database_owner_url if as_owner else "") or self.database_direct_url or self.database_url
+
+    def databases(self, session: str) -> dict[str, dict[str, Any]]:
+        """Return Django's DATABASES: `default`, and where that is pooled `session`, whose sessions are its own."""
+        if not self.pooled:
+            return {"default": self.database()}
+        # No parameter of a session: it would be one of whichever session comes next. `manage.py roles` limits the role.
+        pooled = self._entry(self.database_url) | {"DISABLE_SERVER_SIDE_CURSORS": True}
+        own = self.model_copy(update={"database_pool": 0}).database()
+        return {"default": pooled, session: own | {"TEST": {"MIRROR": "default"}}}
 
     def database(self) -> dict[str, Any]:
-        """Return Django's DATABASES entry, with time limits on statements, locks and idle transactions."""
-        url = self._database_url()
+        """Return the DATABASES entry of Postgres itself, with limits on statements, locks and idle transactions."""
+        entry = self._entry(self._database_url())
+        limits = self.limits | (BY_INDEX if self.prepared_statements else {})
+        flags = " ".join(f"-c {name}={value}" for name, value in limits.items())
+        given = entry["OPTIONS"]
+        entry["OPTIONS"] = (
+            given
+            | (PREPARED if self.prepared_statements else {})
+            | {"options": f"{given.get('options', '')} {flags}".strip()}
+        )
+        return entry
+
+    def _entry(self, url: str) -> dict[str, Any]:
+        """Return a DATABASES entry without parameters of the session."""
         if urlsplit(url).scheme not in {"postgres", "postgresql"}:
             raise Misconfigured(
                 "DATABASE_URL: only postgresql:// is supported (other databases lose precision)"
             )
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-        limits = {
-            "statement_timeout": f"{self.statement_timeout}s",
-            "lock_timeout": "30s",
-            "idle_in_transaction_session_timeout": "120s",
-        } | (BY_INDEX if self.prepared_statements else {})
-        flags = " ".join(f"-c {name}={value}" for name, value in limits.items())
         return {
             "ENGINE": "maxxit.postgres",
             "NAME": parts.pop("dbname", servers.NAME),
@@ -197,9 +232,7 @@ class Env(BaseSettings):
             "CONN_MAX_AGE": 0 if self.database_pool else self.conn_max_age,
             "CONN_HEALTH_CHECKS": True,
             "OPTIONS": parts
-            | (PREPARED if self.prepared_statements else {})
-            | ({"pool": {"min_size": 1, "max_size": self.database_pool}} if self.database_pool else {})
-            | {"options": f"{parts.get('options', '')} {flags}".strip()},
+            | ({"pool": {"min_size": 1, "max_size": self.database_pool}} if self.database_pool else {}),
         }
 
 

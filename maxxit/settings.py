@@ -7,6 +7,7 @@ from maxxit.env import BASE_DIR, read_env
 from maxxit.pipeline.stages import ALERTS as ALERTS  # events that notify staff
 from maxxit.pipeline.stages import QUEUES, ROUTES
 from maxxit.pipeline.stages import WAKES as WAKES  # event -> tasks that it wakes
+from maxxit.postgres import SESSION
 from maxxit.web.unfold import UNFOLD as UNFOLD  # the admin theme
 
 ENV = read_env()
@@ -90,7 +91,7 @@ TEMPLATES = [
 ]
 
 # --- data ---------------------------------------------------------------------------------------------------
-DATABASES = {"default": ENV.database()}
+DATABASES = ENV.databases(SESSION)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connections
 
 from maxxit.bus import updates
 from maxxit.bus.cursors import advance, cursor_of, log_is_behind, refuse_restored
@@ -26,6 +26,7 @@ from maxxit.core import clock, redact
 from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.events import log
 from maxxit.market.stream.backoff import delay
+from maxxit.postgres.sessions import own_session
 
 logger = structlog.get_logger(__name__)
 TICKER_SECONDS = 1.0
@@ -153,7 +154,7 @@ class Worker(threading.Thread):
         return delay(self.failures - 1, base=0.5, most=self._longest)
 
     def _lead(self) -> bool:
-        with connection.cursor() as cursor:
+        with own_session().cursor() as cursor:
             cursor.execute(LOCK, [f"bus:{self.name}"])
             self._leads = bool(cursor.fetchone()[0])
         return self._leads
@@ -170,7 +171,8 @@ class Worker(threading.Thread):
         """Close everything; the lock ends with the connection."""
         self._leads = False
         self._close_work()
-        connection.close()
+        for one in connections.all(initialized_only=True):
+            one.close()
 
     def _close_work(self) -> None:
         work, self._work = self._work, None

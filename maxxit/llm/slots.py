@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from zlib import crc32
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured
@@ -18,6 +18,7 @@ from maxxit.llm.errors import SlotsTaken
 from maxxit.llm.models import LlmCircuit
 from maxxit.llm.policy import policy, recordings
 from maxxit.postgres.failures import timed_out
+from maxxit.postgres.sessions import alias, own_session
 
 POLL_SECONDS = 0.1
 QUEUE = -1
@@ -66,7 +67,7 @@ def _take(family: int, count: int, end: float) -> int | None:
         return None
     try:
         while True:
-            with connection.cursor() as cursor:
+            with own_session().cursor() as cursor:
                 for number in range(count):
                     cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [family, number])
                     if cursor.fetchone()[0]:
@@ -82,7 +83,7 @@ def _wait_for_turn(family: int, end: float) -> bool:
     """Wait until `end` to be the next that takes a slot; return False when others were before it all the time."""
     milliseconds = round(max(POLL_SECONDS, end - time.monotonic()) * 1000)
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(using=alias()), own_session().cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = {milliseconds}")
             cursor.execute("SELECT pg_advisory_lock(%s, %s)", [family, QUEUE])
     except OperationalError as error:
@@ -93,5 +94,5 @@ def _wait_for_turn(family: int, end: float) -> bool:
 
 
 def _unlock(family: int, number: int) -> None:
-    with connection.cursor() as cursor:
+    with own_session().cursor() as cursor:
         cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [family, number])

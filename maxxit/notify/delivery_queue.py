@@ -16,6 +16,7 @@ from maxxit.core import clock
 from maxxit.notify.models import Delivery, Endpoint
 from maxxit.notify.policy import NotifyPolicy
 from maxxit.notify.states import DeliveryState
+from maxxit.postgres.sessions import own_session
 
 ELIGIBLE = """
 WITH recent AS (
@@ -111,7 +112,7 @@ def lock_all(names: Iterable[str]) -> set[str]:
     asked = sorted(set(names))
     if not asked:
         return set()
-    with connection.cursor() as cursor:
+    with own_session().cursor() as cursor:
         cursor.execute(LOCK, [asked])
         return {name for name, acquired in cursor if acquired}
 
@@ -120,7 +121,7 @@ def unlock_all(names: Iterable[str]) -> None:
     """Release locks that `lock_all` took."""
     held = sorted(set(names))
     if held:
-        with connection.cursor() as cursor:
+        with own_session().cursor() as cursor:
             cursor.execute(UNLOCK, [held])
 
 

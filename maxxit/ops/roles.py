@@ -4,6 +4,7 @@ The application cannot create, alter or truncate tables, and cannot change or de
 an SQL injection or a wrong query can do; triggers refuse the rest.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -54,6 +55,13 @@ def let_create_databases(cursor: Any, name: str, allowed: bool) -> None:
     """Let a role create databases, or no longer: each preview is computed in one of its own."""
     word = "CREATEDB" if allowed else "NOCREATEDB"
     cursor.execute(sql.SQL(f"ALTER ROLE {{}} {word}").format(sql.Identifier(name)))
+
+
+def limit(cursor: Any, name: str, limits: Mapping[str, str]) -> None:
+    """Give each session of a role these parameters, whoever opens it: a pooler opens them without ours."""
+    for parameter, value in limits.items():
+        statement = sql.SQL("ALTER ROLE {} SET {} = {}")
+        cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(parameter), sql.Literal(value)))
 
 
 def prepare_template(conninfo: str) -> None:

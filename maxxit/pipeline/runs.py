@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from celery import Task, current_app
 from celery import chain as celery_chain
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -22,6 +22,7 @@ from maxxit.pipeline.models import PipelineRun, StageRun
 from maxxit.pipeline.schedule import matches
 from maxxit.pipeline.stages import STAGES, stage
 from maxxit.postgres.failures import timed_out
+from maxxit.postgres.sessions import alias, own_session
 
 log = structlog.get_logger(__name__)
 
@@ -120,12 +121,12 @@ def _finish_run(run_id: int | None, error: str = "") -> None:
 @contextmanager
 def _stage_lock(name: str) -> Iterator[bool]:
     """Hold the stage's advisory lock; yields False when another pass still holds it after LOCK_WAIT_MS."""
-    with connection.cursor() as cursor:
+    with own_session().cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
         [free] = cursor.fetchone()
         try:
             if not free:
-                with transaction.atomic():
+                with transaction.atomic(using=alias()):
                     cursor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
                     cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"stage:{name}"])
         except OperationalError as error:

@@ -5,6 +5,8 @@ from typing import Any
 import psycopg
 from django.db.backends.postgresql import base
 
+POOLER = "unsupported startup parameter"
+"""What PgBouncer says to the parameters of a session."""
 NO_SERVER = ("No such file or directory", "Connection refused")
 
 
@@ -18,5 +20,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except psycopg.OperationalError as error:
             if any(words in str(error) for words in NO_SERVER):
                 fix = "Postgres is not running: start it with `make up` or set DATABASE_URL"
+                raise psycopg.OperationalError(f"{fix} ({error})") from error
+            if POOLER in str(error):
+                fix = "DATABASE_URL is a pooler: set DATABASE_DIRECT_URL to Postgres itself (docs/deploy.md)"
                 raise psycopg.OperationalError(f"{fix} ({error})") from error
             raise

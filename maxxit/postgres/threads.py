@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 R = TypeVar("R")
@@ -54,7 +54,7 @@ class Pool:
 
 
 def submit(pool: ThreadPoolExecutor, work: Callable[[], R]) -> Future[R]:
-    """Run `work` in a thread of `pool`, and close the database connection that it opened there.
+    """Run `work` in a thread of `pool`, and close the database connections that it opened there.
 
     The thread sees the caller's context: recorded clock, correlation id, collected wakes.
     """
@@ -65,4 +65,5 @@ def _with_own_connection(work: Callable[[], R]) -> R:
     try:
         return work()
     finally:
-        connection.close()
+        for one in connections.all(initialized_only=True):
+            one.close()

@@ -120,6 +120,30 @@ def postgres() -> Check:
     )
 
 
+LIMITED = """
+SELECT EXISTS (SELECT FROM unnest(rolconfig) AS one WHERE one LIKE 'statement_timeout=%')
+FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def pooler() -> list[Check]:
+    """Check that sessions of a pooler have time limits, where there is one: only the role can give them."""
+    if not settings.ENV.database_direct_url:
+        return []
+
+    def probe() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute(LIMITED)
+            [limited] = cursor.fetchone()
+        if not limited:
+            raise LookupError(
+                "the application's role has no statement_timeout, so its statements may run for ever"
+            )
+        return "the role has time limits"
+
+    return [_run("pooler", "`manage.py roles` as the owner, with DATABASE_DIRECT_URL set", probe)]
+
+
 ROLE = """
 SELECT current_user, rolsuper OR has_schema_privilege('public', 'CREATE') OR has_table_privilege('events', 'TRUNCATE')
 FROM pg_roles WHERE rolname = current_user
@@ -621,6 +645,7 @@ def everything() -> Iterator[Check]:
     yield broker()
     yield migrations()
     yield database_role()
+    yield from pooler()
     yield releases()
     yield from canaries()
     for check in (feeds, stream, candle_gaps, accounts, billing, relays, trained_models, disk, clocks):

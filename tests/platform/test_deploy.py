@@ -235,6 +235,7 @@ def test_the_example_names_every_key_of_the_configuration() -> None:
 
 SET_BY_OURSELVES = {
     "DJANGO_SETTINGS_MODULE",
+    "MAXXIT_DATABASE_DIRECT",
     "MAXXIT_DATABASE_ROLE",
     "MAXXIT_ENV_FILE",
     "OPENBLAS_NUM_THREADS",

@@ -147,7 +147,7 @@ def test_secrets_come_from_secrets_and_no_init_container_has_more_than_it_needs(
             } == set()
         for container in pod(workload).get("initContainers", []):
             read = {one["name"] for one in container["env"] if "valueFrom" in one}
-            assert read == {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"}
+            assert read == {"SECRET_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL"}
 
 
 def test_the_owner_of_the_tables_reaches_the_setup_alone(whole: list[dict[str, Any]]) -> None:

@@ -98,6 +98,7 @@ def _machine() -> Iterator[Check]:
     yield checks.broker()
     yield checks.migrations()
     yield checks.database_role()
+    yield from checks.pooler()
     yield checks.releases()
     yield checks.disk()
     yield checks.clocks()

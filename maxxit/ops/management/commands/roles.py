@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection, transaction
+from django.db import ProgrammingError, connection, transaction
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from maxxit.core.config import variable
@@ -50,12 +50,25 @@ class Command(BaseCommand):
             roles.create(cursor, application, _login().get("password", ""))
             roles.create(cursor, reader)
             roles.grant(cursor, application, reader)
+            if settings.ENV.database_direct_url:
+                _limit(cursor, owner, application)
             if options["scratch_databases"] is not None:
                 roles.let_create_databases(cursor, application, options["scratch_databases"])
             conninfo = cursor.connection.info.dsn
             password = cursor.connection.info.password
         if options["scratch_databases"]:
             roles.prepare_template(make_conninfo(conninfo, password=password) if password else conninfo)
+
+
+def _limit(cursor: Any, owner: str, application: str) -> None:
+    """Give the application's role its time limits, which a pooler cannot."""
+    try:
+        roles.limit(cursor, application, settings.ENV.limits)
+    except ProgrammingError as error:
+        raise CommandError(
+            f"{owner} may not set the time limits of {application} (DATABASE_DIRECT_URL); as who made that role: "
+            f"GRANT {application} TO {owner} WITH ADMIN OPTION"
+        ) from error
 
 
 def _login() -> dict[str, str]:
