@@ -1509,7 +1509,7 @@ MUTANTS = (
     ),
     bug(
         "a silent receiver delays the others",
-        (f"{DELIVERIES}:Pass._claim", "ThreadPoolExecutor(self._limits.at_once)", "ThreadPoolExecutor(1)"),
+        (f"{DELIVERIES}:Pass._claim", "ThreadPoolExecutor(threads)", "ThreadPoolExecutor(1)"),
         test="tests/notify/test_neighbours.py",
         beyond=True,
     ),
