@@ -6,18 +6,35 @@ letters.
 
 # ruff: noqa: RUF001 (words of other languages)
 import re
+from functools import cached_property
 
 from signals_app.reading.rules.grammar import DOWN, UP, Cue, both, cue, expand
 
 
+class InsideCue(Cue):
+    """A cue whose phrases need no boundary around them: signs, and languages without spaces."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What finds a phrase in a text; compiled when a text is read."""
+        return re.compile("|".join(self.phrases))
+
+
+class WordCue(Cue):
+    """A cue of whole words in any script."""
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What finds a phrase in a text; compiled when a text is read."""
+        return re.compile(rf"(?<!\w)(?:{'|'.join(self.phrases)})(?!\w)")
+
+
 def _inside(name: str, side: int, weight: int, *words: str) -> Cue:
-    """Make a cue of words that need no boundary around them."""
-    return Cue(name, side, weight, words, re.compile("|".join(words)))
+    return InsideCue(name, side, weight, words)
 
 
 def _word(name: str, side: int, weight: int, *words: str) -> Cue:
-    """Make a cue of whole words in any script."""
-    return Cue(name, side, weight, words, re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)"))
+    return WordCue(name, side, weight, words)
 
 
 FURTHER_CUES: tuple[Cue, ...] = (
@@ -51,16 +68,8 @@ FURTHER_CUES: tuple[Cue, ...] = (
         r"(?:nuke|nuking|nuked) (?:coming|incoming|soon|inc|to PRICE)",
         r"(?:more|max|maximum) pain (?:ahead|coming|incoming|to come|for)",
     ),
-    Cue(
-        "rockets",
-        UP,
-        8,
-        ("two rockets or more",),
-        re.compile(r"🚀[^\w]{0,4}🚀|📈[^\w]{0,3}📈|🌕[^\w]{0,3}🚀|🚀[^\w]{0,3}🌕"),
-    ),
-    Cue(
-        "falling signs", DOWN, 8, ("two falling signs or more",), re.compile(r"📉[^\w]{0,3}📉|🩸[^\w]{0,3}🩸")
-    ),
+    _inside("rockets", UP, 8, r"🚀[^\w]{0,4}🚀|📈[^\w]{0,3}📈|🌕[^\w]{0,3}🚀|🚀[^\w]{0,3}🌕"),
+    _inside("falling signs", DOWN, 8, r"📉[^\w]{0,3}📉|🩸[^\w]{0,3}🩸"),
     # --- signal messages ----------------------------------------------------------------------------------------
     *both(
         *("signal", 12),
