@@ -13,6 +13,7 @@ from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from psycopg.types.json import Jsonb
 
 from agents.models import Agent
 from maxxit import adminkit
@@ -110,7 +111,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
         {"positions_below", "positions_above", "positions_held"},
     ),
     "sweep: claim": (
-        lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "reasons": ["manual"] * 2, "at_once": True}),
+        lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "reasons": Jsonb({1: "manual"}), "at_once": True}),
         set(),
     ),
     "fan-out": (

@@ -1275,7 +1275,7 @@ MUTANTS = (
     ),
     bug(
         "two monitors may claim one position",
-        (f"{WATCH}:CLAIM", "AND p.state = 'open' AND e.id", "AND e.id"),
+        (f"{WATCH}:CLAIM", "::bigint[]) AND p.state = 'open'", "::bigint[])"),
         test="tests/positions/test_book.py",
     ),
     bug(

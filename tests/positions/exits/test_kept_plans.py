@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from psycopg.types.json import Jsonb
 
 from agents.models import Deployment
 from maxxit.core import clock
@@ -59,3 +60,30 @@ def test_exits_are_found_in_one_look_at_each(deployment: Deployment) -> None:
         read = touched(execution)
     assert len(sweep.find_hits()) == 7 + MANY
     assert read < 20 * MANY
+
+
+def test_time_exits_are_found_without_the_positions_of_each_symbol(deployment: Deployment) -> None:
+    builders.open_gate()
+    for number in range(MANY):
+        tomorrow = clock.now() + timedelta(days=1)
+        builders.position(deployment, symbol=f"TOKEN{number % 5}", entry="100", time_exit_at=tomorrow)
+    for number in range(5):
+        builders.price(f"TOKEN{number}", "100")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE positions, quotes")
+    with kept(sweep.HITS, moment()) as execution:
+        assert touched(execution) < MANY / 5
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_claims_look_up_each_hit_once(deployment: Deployment, analyzed: bool) -> None:
+    builders.open_gate()
+    hits = [builders.position(deployment, symbol="ETH").pk for _ in range(MANY)]
+    if analyzed:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE positions, orders")
+    claim = {"ids": hits, "reasons": Jsonb(dict.fromkeys(hits, "manual")), "at_once": True}
+    with kept(sweep.CLAIM, moment() | claim) as execution:
+        read = touched(execution)
+    assert read < 40 * MANY
+    assert Position.objects.filter(pk__in=hits, state="closing").count() == MANY
