@@ -259,13 +259,18 @@ def test_input_that_python_cannot_parse_is_refused_with_file_and_line(tmp_path: 
     assert digits
     refused(tmp_path, text.replace(digits[0], "9" * 5000, 1), form, r":\d+: the open time '9+'")
     rows = text.strip().split("\n")
-    refused(tmp_path, "\n".join([*rows, "9" * 140_000]), form, rf":{len(rows) + 1}: 1 fields, at least \d expected")
+    refused(
+        tmp_path,
+        "\n".join([*rows, "9" * 140_000]),
+        form,
+        rf":{len(rows) + 1}: 1 fields, at least \d expected",
+    )
 
 
 def test_an_unknown_format_and_an_unknown_token_are_named(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(CommandError, match=r"names no single token of config/markets.yaml: give --symbol, one of BTC, "):
+    with pytest.raises(CommandError, match=r"names no single token of .*: give --symbol, one of BTC"):
         imported(path, "--out", str(tmp_path / "out"))
     with pytest.raises(CommandError, match="its format is not recognised: give --format, one of binance"):
         imported(path, "--symbol", "BTC", "--out", str(tmp_path / "out"))
