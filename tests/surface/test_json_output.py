@@ -31,6 +31,9 @@ ELSEWHERE = {
     **{f"backtest {action}": "tests/backtest/test_stored.py, a stored run" for action in
        ("list", "show", "plot", "delete", "save-agent")},
     "evaluate-classifier": "tests/llm/test_commands.py",
+    "knowledge recall": "tests/knowledge/test_recall_command.py",
+    **{f"readers {action}": "tests/signals_app/reading/test_readers_command.py, labelled posts" for action in
+       ("train", "store", "explain")},
     **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
        ("show", "train", "evaluate", "promote", "retire", "explain")},
     **{name: "tests/ops/test_backups.py, a folder and another database" for name in
