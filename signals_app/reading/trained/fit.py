@@ -176,7 +176,7 @@ def fit(rows: Sequence[Row], vectors: Array, *, grammar: bool = True) -> Fitted:
     side = np.array([row.side for row in rows])
     weight = np.array([row.weight for row in rows])
     called = np.flatnonzero(side)
-    of_calls = matrix([rows[number] for number in called], names, dense[called])
+    of_calls = matrix([rows[number] for number in called.tolist()], names, dense[called])
     return Fitted(
         names,
         mean,
@@ -200,8 +200,10 @@ def out_of_fold(
     for one in sorted(set(folds[judged])):
         inside = np.flatnonzero((folds == one) & judged)
         outside = np.flatnonzero((folds != one) | ~judged)
-        fitted = fit([rows[number] for number in outside], vectors[outside], grammar=grammar)
-        call[inside], long[inside] = fitted.scores([rows[number] for number in inside], vectors[inside])
+        fitted = fit([rows[number] for number in outside.tolist()], vectors[outside], grammar=grammar)
+        call[inside], long[inside] = fitted.scores(
+            [rows[number] for number in inside.tolist()], vectors[inside]
+        )
     return call, long
 
 

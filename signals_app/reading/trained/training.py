@@ -184,9 +184,9 @@ def _measure(
             candidate=bool(called),
             tokens=tuple(sides),
             sentiment=sides[best[2]] if called else "neutral",
-            confidence=best[0],  # type: ignore[arg-type]
+            confidence=best[0],
             reasoning="",
-            sides=sides,  # type: ignore[arg-type]
+            sides=sides,
         )
         judged.append(Judged(label, post.text, reading))
     return evaluation.metrics(judged)

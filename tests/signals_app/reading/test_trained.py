@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,8 +112,14 @@ def test_rows_written_for_training_are_never_measured() -> None:
 
 def test_parameters_that_are_not_a_readers_are_refused(tmp_path: Path) -> None:
     good = json.loads((model.HERE / "reader-1.json").read_text())
-    for wrong in ({}, {"parameters": {}}, {"parameters": good["parameters"] | {"slope": float("nan")}},
-                  {"parameters": good["parameters"] | {"more": 1}}):  # fmt: skip
+    parameters = good["parameters"]
+    several: list[dict[str, Any]] = [
+        {},
+        {"parameters": {}},
+        {"parameters": parameters | {"slope": float("nan")}},
+        {"parameters": parameters | {"more": 1}},
+    ]
+    for wrong in several:
         path = tmp_path / f"{len(json.dumps(wrong))}.json"
         path.write_text(json.dumps(wrong))
         with pytest.raises(Misconfigured):
