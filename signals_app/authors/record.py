@@ -27,7 +27,7 @@ from signals_app.authors.backtest import BAR_SECONDS, Outcome, Series, Side, Ter
 from signals_app.authors.measure import HEADLINE, Call, Figures, Measure, Record, measure
 from signals_app.models import AuthorRecord, CtPost, ImpactFactorHistory
 from signals_app.policy import Authors
-from signals_app.reading.rules.read import VERSION, Reader
+from signals_app.reading.rules.read import CHECKED_VERSION, VERSION, Reader
 from signals_app.reading.schema import Post, Reading, Readings, question
 from signals_app.sources.base import RawPost
 from signals_app.verify import verify
@@ -66,7 +66,9 @@ def read_calls(
     questions = with_prices(due, series)
     lexical = provider == "rules"
     calls = []
-    for reading in read_lexically(questions) if lexical else _read_by_model(questions, provider):
+    for reading in (
+        read_lexically(questions, CHECKED_VERSION) if lexical else _read_by_model(questions, provider)
+    ):
         post = by_id.get(reading.post_id)
         if post is None:
             continue

@@ -43,7 +43,7 @@ GRAMMARS: Mapping[str, Grammar] = {
 VERSION = "rules-4"
 """The newest; `model` of a provider with the adapter `rules` names another."""
 CHECKED_VERSION = "rules-3"
-"""Whose words `signals_app.verify` looks for, so that a recorded run gives the same result with a newer version."""
+"""The version of `signals_app.verify` and of the published author records: both stay comparable with recorded runs."""
 THRESHOLD = 8
 """Minimum weight of a called token."""
 MAX_TEXT = 4000

@@ -20,7 +20,7 @@ from signals_app.authors.record import stored_calls, stored_records, update
 from signals_app.management.commands import authors
 from signals_app.models import CtPost, ImpactFactorHistory
 from signals_app.policy import policy
-from signals_app.reading.rules.read import VERSION
+from signals_app.reading.rules.read import CHECKED_VERSION
 from signals_app.sources.base import RawPost
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -289,7 +289,7 @@ def test_december_2017(tmp_path: Path) -> None:
     assert all(one["low"] < 0 < one["high"] for one in with_interval)
     assert later["mean"]["low"] < 0 < later["mean"]["high"]
     for said in (
-        f"In {told['posts']:,} posts the lexical reader (`{VERSION}`) finds {told['calls']} calls",
+        f"In {told['posts']:,} posts the lexical reader (`{CHECKED_VERSION}`) finds {told['calls']} calls",
         f"{ {9: 'nine'}[len(told['without_calls'])] } of the {told['accounts']} accounts made none",
         f"{ {3: 'Three'}[len(with_interval)] } authors have calls on enough days for an interval",
         f"from {min(one['mean'] for one in with_interval):.1f} % to "
