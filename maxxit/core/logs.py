@@ -32,6 +32,13 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
     )  # local variables hold keys and passwords
 )
 
+PROCESSORS: list[Processor] = [
+    structlog.stdlib.filter_by_level,
+    *COMMON,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
+"""One list for the life of the process: a logger that has been used keeps the list that it was made with."""
+
 
 @cache
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
@@ -40,11 +47,7 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
     The same arguments return the same dict, by which `apply` knows it.
     """
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *COMMON,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import structlog
 
 from maxxit.core import logs
 
@@ -17,3 +18,12 @@ def test_the_same_configuration_is_applied_once(monkeypatch: pytest.MonkeyPatch)
         logs.apply(config)
 
     assert applied == [lines, other, lines]
+
+
+def test_lines_of_a_logger_that_was_used_are_still_captured_after_another_configuration() -> None:
+    log = structlog.get_logger("tests.used")
+    log.info("before")
+    logs.configure(as_json=True, level="ERROR")
+    with structlog.testing.capture_logs() as captured:
+        log.info("after")
+    assert [one["event"] for one in captured] == ["after"]

@@ -238,6 +238,7 @@ SET_BY_OURSELVES = {
     "MAXXIT_DATABASE_DIRECT",
     "MAXXIT_DATABASE_ROLE",
     "MAXXIT_ENV_FILE",
+    "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
 }
 """By `manage.py`, the code and the tests, never by a person."""

