@@ -74,6 +74,7 @@ def start(tab: Page, visit: Callable[[str], None], capital: str = "500") -> Depl
     tab.evaluate("document.querySelector('#id_capital').value = ''")
     tab.type("#id_capital", capital)
     tab.following(lambda: tab.click("button[value=start]", clicks=2))
+    assert tab.path != "/start", tab.text("main")  # what the form refused
     deployment = Deployment.objects.get()
     assert tab.path == f"/wallet/{deployment.pk}/setup"
     return deployment
