@@ -12,8 +12,10 @@ from signals_app.reading.proposal import Proposal
 from signals_app.score import Declined, Limits, Proposed, RiskRules
 
 
-def as_json(limits: Limits, calls: Sequence[Call], social: SocialFigures | None) -> dict[str, Any]:
-    """Return calls, limits and social metrics of a decision as JSON; numbers of money as text.
+def as_json(
+    limits: Limits, calls: Sequence[Call], social: SocialFigures | None, review: Proposal | None
+) -> dict[str, Any]:
+    """Return what a decision used as JSON, its numbers as text. `review`: the answer of the model, where one was asked.
 
     The agent's weights and the indicators are not repeated: they are the signal's `risk_model["weights"]` and snapshot.
     """
@@ -22,16 +24,14 @@ def as_json(limits: Limits, calls: Sequence[Call], social: SocialFigures | None)
         "calls": [_texts(asdict(call)) for call in calls],
         "limits": _texts(of_agent | {"risk": _texts(asdict(limits.risk))}),
         "social": None if social is None else _texts(asdict(social)),
+        "review": None if review is None else review.model_dump(mode="json", exclude={"reasoning"}),
     }
 
 
 def decide_again(
-    inputs: Mapping[str, Any],
-    weights: Mapping[str, int],
-    market: Snapshot,
-    model: Proposal | None = None,
+    inputs: Mapping[str, Any], weights: Mapping[str, int], market: Snapshot
 ) -> Proposed | Declined:
-    """Decide on what `as_json` stored. `model`: the answer of the model that reviewed the trade, where one did."""
+    """Decide on what `as_json` stored."""
     of_agent = inputs["limits"]
     limits = Limits(
         weights=weights,
@@ -50,8 +50,8 @@ def decide_again(
         market,
         None if social is None else SocialFigures(**_numbers(social, SocialFigures, ("alt_rank",))),
     )
-    if model is not None and isinstance(decision, Proposed):
-        return score.bound(decision, model, limits)
+    if (review := inputs["review"]) is not None and isinstance(decision, Proposed):
+        return score.bound(decision, Proposal(**review, reasoning=""), limits)
     return decision
 
 

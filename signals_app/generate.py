@@ -156,13 +156,20 @@ def _consider(
         return Declined(CandidateReason.NO_PRICE)
     limits, social = limits_of(agent, token, policy, venue_policy(agent.venue)), facts.social.get(token)
     decision = score.decide(limits, calls, facts.markets.get(token), social)
+    review: Proposal | None = None
     if isinstance(decision, Proposed) and policy.proposer == "model":
-        decision = _ask_model(agent, token, facts, decision, limits)
+        answer = _ask_model(agent, token, facts, decision)
+        if isinstance(answer, Declined):
+            return answer
+        review, decision = answer, score.bound(decision, answer, limits)
     if isinstance(decision, Declined):
         return decision
     decision, stop = stops.by_volatility(agent, token, decision, policy.volatility_stop, facts.at)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
-    used = {"inputs": decision_inputs.as_json(limits, calls, social), **({"stop": stop} if stop else {})}
+    used = {
+        "inputs": decision_inputs.as_json(limits, calls, social, review),
+        **({"stop": stop} if stop else {}),
+    }
     stored = _store(agent, token, facts, decision, used, expires_at)
     return decision if stored else _bucket_taken(facts)
 
@@ -182,10 +189,8 @@ def limits_of(agent: Agent, token: str, policy: Generate, venue: VenuePolicy) ->
     )
 
 
-def _ask_model(
-    agent: Agent, token: str, facts: Facts, proposed: Proposed, limits: Limits
-) -> Proposed | Declined:
-    """Let the model review the formula's trade; its answer is held within the formula's bounds."""
+def _ask_model(agent: Agent, token: str, facts: Facts, proposed: Proposed) -> Proposal | Declined:
+    """Return what the model says of the formula's trade; declined where it cannot be asked."""
     posts = [facts.posts[call.post] for call in proposed.scored.calls]
     data = {
         "token": token,
@@ -198,7 +203,7 @@ def _ask_model(
         data["knowledge"] = passages
     corrs = [post.correlation_id for post in posts] or [_own_correlation(agent, token, facts.bucket)]
     try:
-        answer = ask(
+        return ask(
             purpose="generate",
             data=data,
             schema=Proposal,
@@ -208,7 +213,6 @@ def _ask_model(
     except MaxxitError as error:
         log.error("proposal_failed", agent=agent.name, token=token, error=str(error))
         return Declined(CandidateReason.MODEL_FAILED, str(error)[:200])
-    return score.bound(proposed, answer, limits)
 
 
 def _passages(agent: Agent, token: str, posts: Sequence[CtPost], at: datetime) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from django.db import models
 
 from maxxit.core.money import COLUMN
 from maxxit.core.terms import Side, choices
+from maxxit.market.bars import Snapshot
 from signals_app import states
 
 
@@ -294,3 +295,9 @@ class Signal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.side} {self.token} for {self.agent} ({self.confidence:.2f})"
+
+    @property
+    def indicators(self) -> Snapshot:
+        """The indicators of the decision in full precision; those of `market` are rounded to ten digits."""
+        figures = self.snapshot.figures if self.snapshot else self.market
+        return Snapshot(**{name: float(value) for name, value in figures.items()})

@@ -5,7 +5,7 @@ entry, its price and the account are those of the real trade, so that the settin
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 
@@ -15,7 +15,6 @@ from maxxit.backtest.exits import PriceTrack, decimals_of, find_exit
 from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, usdc
 from maxxit.core.terms import SIGN
-from maxxit.market.bars import Snapshot
 from maxxit.market.feeds.bars import BAR
 from maxxit.market.instruments import instrument
 from maxxit.market.models import Candle
@@ -77,12 +76,15 @@ class WhatIf:
 
 
 class Closes:
-    """The stored five-minute closes of one symbol from a moment on."""
+    """The stored five-minute closes of one symbol from a moment on, up to the first after another."""
 
-    def __init__(self, symbol: str, since: datetime) -> None:
+    def __init__(self, symbol: str, since: datetime, until: datetime) -> None:
         bars = Candle.objects.filter(symbol=symbol, open_time__gt=since - BAR).order_by("open_time")
-        rows = [(opened + BAR, close) for opened, close in bars.values_list("open_time", "close")]
-        self.symbol, self.rows = symbol, [row for row in rows if row[0] > since]
+        after = bars.filter(open_time__gte=until - BAR).values_list("open_time", flat=True).first()
+        if after is not None:
+            bars = bars.filter(open_time__lte=after)
+        self.symbol = symbol
+        self.rows = [(opened + BAR, close) for opened, close in bars.values_list("open_time", "close")]
 
     @cached_property
     def decimals(self) -> int:
@@ -90,8 +92,9 @@ class Closes:
         numbers = [close for _, close in self.rows] + [instrument(self.symbol).tick]
         return max(map(decimals_of, numbers))
 
+    @cached_property
     def track(self) -> PriceTrack:
-        """Return the closes as the exits kernel takes them; a place is the number of the close."""
+        """The closes as the exits kernel takes them; a place is the number of the close."""
         times = [int(at.timestamp()) for at, _ in self.rows]
         units = [int(close.scaleb(self.decimals)) for _, close in self.rows]
         return PriceTrack(
@@ -114,7 +117,9 @@ def what_if(position: Position, changes: Changes) -> WhatIf:
             "this trade cannot be decided again: its signal does not hold what the decision used",
             code="no_inputs",
         )
-    closes = Closes(position.symbol, position.opened_at)
+    longest = max(rules.max_holding_minutes for rules in risk_limits().exits.values())
+    until = position.opened_at + timedelta(minutes=longest)
+    closes = Closes(position.symbol, position.opened_at, until)
     if not closes.rows:
         raise Rejected("no five-minute candle is stored since its entry yet", code="no_candles")
     return WhatIf(
@@ -145,8 +150,7 @@ def _outcome(position: Position, signal: Signal, closes: Closes, changes: Change
         take_profit_pct=take_pct,
     ).columns(step.round_price)
     quantity = step.round_quantity(position.quantity * _size(signal, changes))
-    track = closes.track()
-    found = find_exit(track, position.side, 0, set_levels)
+    found = find_exit(closes.track, position.side, 0, set_levels)
     at, price = closes.rows[found.place] if found else closes.rows[-1]
     return Outcome(
         quantity=quantity,
@@ -166,9 +170,8 @@ def _decide(signal: Signal, changes: Changes) -> Declined | tuple[Decimal, Decim
     for name in ("min_confidence", "stop_loss_pct", "take_profit_pct"):
         if (value := getattr(changes, name)) is not None:
             of_agent[name] = f"{value:f}"
-    stored = signal.snapshot.figures if signal.snapshot else signal.market
-    market = Snapshot(**{name: float(value) for name, value in stored.items()})
-    decision = decision_inputs.decide_again(model["inputs"] | {"limits": of_agent}, model["weights"], market)
+    inputs = model["inputs"] | {"limits": of_agent}
+    decision = decision_inputs.decide_again(inputs, model["weights"], signal.indicators)
     if isinstance(decision, Declined):
         return decision
     stop = signal.stop_loss_pct if changes.stop_loss_pct is None else decision.stop_loss_pct

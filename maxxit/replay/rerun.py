@@ -17,14 +17,12 @@ from pydantic import ValidationError
 from maxxit.core.money import plain
 from maxxit.llm import recordings
 from maxxit.llm.models import LlmTrace
-from maxxit.market.bars import Snapshot
 from maxxit.market.instruments import stablecoins, words_by_token
 from maxxit.reports.trades import trace
 from positions.models import Position
 from signals_app import decision_inputs
 from signals_app.evidence.posts import shares
 from signals_app.models import CtPost, Signal
-from signals_app.reading.proposal import Proposal
 from signals_app.reading.schema import Reading, Readings
 from signals_app.score import Declined, Proposed, bound_levels
 from signals_app.verify import verify
@@ -56,7 +54,7 @@ class Stage:
         """The first field that differs, with both values; empty where none does."""
         if self.again is None or self.equal:
             return ""
-        names = dict.fromkeys((*self.recorded, *self.again))
+        names = dict.fromkeys((*self.again, *self.recorded))
         name = next(name for name in names if self.recorded.get(name) != self.again.get(name))
         before, now = (recordings.canonical(values.get(name)) for values in (self.recorded, self.again))
         return f"{name}: recorded {before}, now {now}"
@@ -90,7 +88,7 @@ def rerun(correlation_id: UUID) -> list[Stage]:
     return [
         *(_ingest(post) for post in found.posts),
         *(_classify(post, found.traces) for post in found.posts),
-        *(_generate(signal, found.traces) for signal in found.signals),
+        *(_generate(signal) for signal in found.signals),
         *(
             _execute(order, [fill for fill in found.fills if fill.order_id == order.pk])
             for order in found.orders
@@ -158,21 +156,21 @@ def _readings(response: Any) -> Sequence[Reading]:
         return usable.readings if usable else ()
 
 
-def _generate(signal: Signal, traces: Iterable[LlmTrace]) -> Stage:
-    model = signal.risk_model
+def _generate(signal: Signal) -> Stage:
+    used = signal.risk_model
+    row = f"signal {signal.pk}"
     recorded = _decision(
         signal.side, signal.confidence, signal.stop_loss_pct, signal.take_profit_pct, signal.leverage
-    ) | {"evidence": model.get("evidence"), "posts": model.get("posts")}
-    row = f"signal {signal.pk}"
-    if "inputs" not in model:
+    ) | {"evidence": used.get("evidence"), "posts": used.get("posts")}
+    if "inputs" not in used:
         return Stage("generate", row, recorded, None, NO_INPUTS)
-    market = Snapshot(**_figures(signal))
-    asked = [call for call in traces if call.purpose == "generate" and call.agent_id == signal.agent_id]
-    reviewed = Proposal.model_validate(asked[-1].response) if asked else None
-    decision = decision_inputs.decide_again(model["inputs"], model["weights"], market, reviewed)
+    try:
+        decision = decision_inputs.decide_again(used["inputs"], used["weights"], signal.indicators)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:  # a damaged row stops no other
+        return Stage("generate", row, recorded, {"unreadable": f"{type(error).__name__}: {error}"})
     if isinstance(decision, Declined):
         return Stage("generate", row, recorded, {"declined": decision.reason, **asdict(decision)})
-    scored, decision = decision.scored, _with_stop(decision, model.get("stop", {}))
+    scored, decision = decision.scored, _with_stop(decision, used.get("stop", {}))
     again = _decision(
         scored.side, scored.confidence, decision.stop_loss_pct, decision.take_profit_pct, decision.leverage
     ) | {
@@ -180,12 +178,6 @@ def _generate(signal: Signal, traces: Iterable[LlmTrace]) -> Stage:
         "posts": {str(post): f"{share:f}" for post, share in shares(scored.calls).items()},
     }
     return Stage("generate", row, recorded, again)
-
-
-def _figures(signal: Signal) -> dict[str, float]:
-    """Return the indicators in full precision; those of the signal's own column are rounded to ten digits."""
-    stored = signal.snapshot.figures if signal.snapshot else signal.market
-    return {name: float(value) for name, value in stored.items()}
 
 
 def _with_stop(decision: Proposed, stop: Mapping[str, Any]) -> Proposed:

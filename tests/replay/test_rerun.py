@@ -1,9 +1,12 @@
 """What is stored of a trade is decided once more: the same, or the first difference is named."""
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from io import StringIO
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -17,6 +20,7 @@ from signals_app import score
 from signals_app.generate import generate
 from signals_app.models import CtPost, Signal
 from signals_app.policy import policy
+from signals_app.reading.proposal import Proposal
 from signals_app.tasks import classify_pass
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -66,6 +70,40 @@ def test_another_record_is_named_by_its_field(signal: Signal) -> None:
 def test_another_rule_is_found(signal: Signal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "MAX_CONFIDENCE", Decimal("0.5"))
     assert stages(signal)["generate"].difference.startswith("confidence: recorded ")
+
+
+def test_a_damaged_signal_is_named_and_stops_no_other(signal: Signal) -> None:
+    del signal.risk_model["inputs"]["limits"]["min_confidence"]
+    signal.save()
+    found = stages(signal)
+    assert found["generate"].difference == "unreadable: recorded null, now \"KeyError: 'min_confidence'\""
+    assert found["classify"].equal
+
+
+def test_of_two_tokens_each_is_reviewed_by_its_own_answer(
+    db: None, time: RecordedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make.agent(tokens=["ETH", "BTC"])
+    for token in ("ETH", "BTC"):
+        make.hourly_bars(token, make.calm())
+        make.price(token, "2000")
+    make.candidate(make.account(agent), {"ETH": "long", "BTC": "long"})
+    sure = {"ETH": "0.7", "BTC": "0.6"}
+
+    def model(*, data: Mapping[str, Any], **_: Any) -> Any:
+        answer = Proposal(
+            take=True, confidence=Decimal(sure[data["token"]]), stop_loss_pct=Decimal(5), take_profit_pct=Decimal(15),
+            leverage=Decimal(1), reasoning="because",
+        )  # fmt: skip
+        return SimpleNamespace(answer=answer)
+
+    monkeypatch.setattr("signals_app.generate.ask", model)
+    generate(policy().generate.model_copy(update={"proposer": "model"}))
+
+    assert {one.token: f"{one.confidence:.1f}" for one in Signal.objects.all()} == sure
+    [corr] = set(Signal.objects.values_list("correlation_id", flat=True))
+    decided = [stage for stage in rerun.rerun(corr) if stage.name == "generate"]
+    assert [stage.equal for stage in decided] == [True, True]
 
 
 def test_what_is_not_stored_is_not_decided_again(signal: Signal) -> None:

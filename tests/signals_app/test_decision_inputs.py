@@ -49,12 +49,12 @@ def test_stored_inputs_give_the_same_decision(
     decided = decide(limits, calls, seen, social)
     if model is not None and isinstance(decided, Proposed):
         decided = bound(decided, model, limits)
-    stored = json.loads(json.dumps(as_json(limits, calls, social)))
-    assert decide_again(stored, limits.weights, seen, model) == decided
+    stored = json.loads(json.dumps(as_json(limits, calls, social, model)))
+    assert decide_again(stored, limits.weights, seen) == decided
 
 
 def test_money_is_stored_as_text_and_weights_are_not_repeated() -> None:
-    stored = as_json(rules(), [Call(1, "long", Decimal("0.9000"), Decimal("0.5"), 7, 3)], None)
+    stored = as_json(rules(), [Call(1, "long", Decimal("0.9000"), Decimal("0.5"), 7, 3)], None, None)
     assert stored["calls"] == [
         {"post": 1, "side": "long", "confidence": "0.9000", "impact": "0.5", "author": 7, "reactions": 3}
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maxxit.backtest import what_if
 from maxxit.core import clock
 from maxxit.market.feeds.bars import BAR
 from maxxit.market.models import Candle
@@ -26,7 +27,7 @@ def closed(world: World) -> Position:
     own = world.of_alice
     signal = own.signal
     call = Call(own.post.pk, "long", D("0.9"), D("0.5"), own.post.account_id)
-    signal.risk_model = {"weights": {"tweet": 100}, "inputs": as_json(rules(), [call], None)}
+    signal.risk_model = {"weights": {"tweet": 100}, "inputs": as_json(rules(), [call], None, None)}
     signal.market = {**MARKET}
     signal.confidence, signal.stop_loss_pct, signal.take_profit_pct = D("0.72"), D(6), D(18)
     signal.size_model = {"preset": "moderate", "posts": 1, "tier": "high", "size": "0.08"}
@@ -108,3 +109,12 @@ def test_people_try_other_settings_by_the_form(
     tab.following(lambda: tab.press("Enter"))
     shot(tab, "what-if")
     assert "no signal (below_threshold: 0.72" in tab.text("main")
+
+
+def test_closes_after_the_longest_holding_are_not_read(world: World, closed: Position) -> None:
+    since = closed.opened_at
+    for hours in (1, 2, 3):
+        at, prices = since + timedelta(hours=hours), dict.fromkeys(("open", "high", "low", "close"), D(2000))
+        Candle.objects.create(symbol="SOL", open_time=at, **prices)
+    closes = what_if.Closes("SOL", since, since + timedelta(hours=1, minutes=30))
+    assert [at - since - BAR for at, _ in closes.rows] == [timedelta(hours=1), timedelta(hours=2)]
