@@ -22,7 +22,7 @@ def as_json(
     of_agent = {name: value for name, value in asdict(limits).items() if name != "weights"}
     return {
         "calls": [_texts(asdict(call)) for call in calls],
-        "limits": _texts(of_agent | {"risk": _texts(asdict(limits.risk))}),
+        "limits": _texts(of_agent | {"risk": _texts(of_agent["risk"])}),
         "social": None if social is None else _texts(asdict(social)),
         "review": None if review is None else review.model_dump(mode="json", exclude={"reasoning"}),
     }

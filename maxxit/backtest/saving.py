@@ -10,16 +10,17 @@ from typing import Any
 from django.db import OperationalError, ProgrammingError, transaction
 
 from maxxit.backtest import runs
-from maxxit.backtest.figures import equity_curve, figures_of, trade_row
+from maxxit.backtest.figures import Figures, trade_row
 from maxxit.backtest.market import moment_of
 from maxxit.backtest.models import BacktestRun, Kind, StoredTape
-from maxxit.backtest.report import bars_of, equity_rows, monte_carlo_of, parts_of, report_of
+from maxxit.backtest.report import bars_of, equity_rows, parts_of, report_of
 from maxxit.backtest.run import Backtest, Outcome
 from maxxit.backtest.sweep import Sweep, Tried, WalkForward
 from maxxit.core import clock
 from maxxit.core.config import ROOT
 from maxxit.pipeline import release
 from maxxit.reports.backtest_policy import policy
+from positions.performance.returns import Curve
 
 SHOWN = ("closed", "net", "twr", "max_drawdown", "sharpe", "win_rate")
 """Figures that are kept of each setting of a sweep."""
@@ -48,17 +49,15 @@ class Result:
     net: Decimal | None = None
 
 
-def result_of_run(outcome: Outcome, backtest: Backtest, seed: int) -> Result:
-    """Return the result of a single run."""
-    curve = equity_curve(outcome, backtest.market)
-    figures = figures_of(outcome, backtest.market, curve)
+def result_of_run(outcome: Outcome, curve: Curve, figures: Figures, drawn: Mapping[str, Any]) -> Result:
+    """Return the result of a single run. `drawn`: its Monte Carlo tests."""
     closed, most = outcome.traded.closed, policy().keep_trades
     details = {
         "equity": equity_rows(curve),
         "trades": [trade_row(one) for one in closed[:most]],
         "trades_left_out": max(len(closed) - most, 0),
         "parts": parts_of(closed),
-        "monte_carlo": monte_carlo_of(outcome, curve, seed),
+        "monte_carlo": drawn,
     }
     return Result(report_of(outcome, figures, curve), details, figures.net)
 
@@ -127,9 +126,11 @@ def store(backtest: Backtest, asked: Asked, result: Result | None, error: str = 
     if result is not None:
         values |= {"figures": result.figures, "net": result.net, "details": runs.packed(result.details)}
     try:
+        made = _values(backtest)  # candles of years take a while: before the others have to wait
         with transaction.atomic():
             runs.take_turns()
-            run = BacktestRun.objects.create(tape=_tape(backtest), **values)
+            tape, _ = StoredTape.objects.get_or_create(digest=backtest.tape.digest, defaults=made)
+            run = BacktestRun.objects.create(tape=tape, **values)
             runs.delete_old()
     except OperationalError as failure:
         raise NotStored(str(failure).partition(" (")[0].splitlines()[0]) from failure
@@ -138,22 +139,19 @@ def store(backtest: Backtest, asked: Asked, result: Result | None, error: str = 
     return run
 
 
-def _tape(backtest: Backtest) -> StoredTape:
-    """Return the row of the tape, which the first of its runs creates."""
-    tape, digest = backtest.tape, backtest.tape.digest
-    stored = StoredTape.objects.defer("bars").filter(digest=digest).first()
-    if stored is not None:
-        return stored
-    values = {
+def _values(backtest: Backtest) -> dict[str, Any]:
+    """Return the columns of the tape's row; those of a tape that is stored already are not made again."""
+    tape = backtest.tape
+    stored = StoredTape.objects.filter(digest=tape.digest).first()
+    return {
         "start": moment_of(tape.start),
         "end": moment_of(tape.end),
         "inputs": tape.inputs,
         "release": tape.release,
         "agents": [_agent(vars(one)) for one in tape.agents],
-        "bars": runs.packed(bars_of(tape, backtest.market)),
+        "bars": stored.bars if stored else runs.packed(bars_of(tape, backtest.market)),
         "created_at": clock.now(),
     }
-    return StoredTape.objects.get_or_create(digest=digest, defaults=values)[0]
 
 
 def _agent(values: Mapping[str, Any]) -> dict[str, Any]:

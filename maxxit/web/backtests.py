@@ -202,8 +202,9 @@ def _of_run(request: HttpRequest, run: BacktestRun, details: Mapping[str, Any]) 
         for name, rows in details.get("parts", {}).items()
     }
     drawn = details.get("monte_carlo", {})
+    svg = plots.equity([(f"run {run.pk}", details.get("equity", []))])
     return {
-        "plots": [("Equity at the end of each UTC day, USDC", _safe(svg)) for svg in runs.plots_of(run)],
+        "plots": [("Equity at the end of each UTC day, USDC", _safe(svg))] if svg else [],
         "blocked": [
             (reason, count, explain(reason)[0]) for reason, count in run.figures.get("blocked", {}).items()
         ],

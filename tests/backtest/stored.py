@@ -3,7 +3,9 @@
 from functools import cache
 
 from maxxit.backtest import saving
+from maxxit.backtest.figures import equity_curve, figures_of
 from maxxit.backtest.models import BacktestRun, Kind
+from maxxit.backtest.report import monte_carlo_of
 from maxxit.backtest.run import Backtest
 from maxxit.backtest.saving import Asked
 from maxxit.backtest.sweep import Changes, grid, sweep, walk_forward
@@ -29,7 +31,9 @@ def store_run(changes: Changes | None = None, note: str = "") -> BacktestRun:
     """Store a single run."""
     outcome = backtest().run(changes or {})
     asked = _asked(Kind.RUN, changes or {}, note=note)
-    return saving.store(backtest(), asked, saving.result_of_run(outcome, backtest(), 1))
+    curve = equity_curve(outcome, backtest().market)
+    figures, drawn = figures_of(outcome, backtest().market, curve), monte_carlo_of(outcome, curve, 1)
+    return saving.store(backtest(), asked, saving.result_of_run(outcome, curve, figures, drawn))
 
 
 def store_refused() -> BacktestRun:

@@ -71,12 +71,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one_of_its_purpose() 
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process to a core")
-@pytest.mark.parametrize(("busy", "bound"), [(5.0, True), (80.0, False)])
-def test_a_replay_and_its_server_share_a_core_of_an_idle_machine(
-    monkeypatch: pytest.MonkeyPatch, busy: float, bound: bool
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_replay_and_its_server_share_a_core_that_is_idle(
+    monkeypatch: pytest.MonkeyPatch, idle: bool
 ) -> None:
     cores = os.sched_getaffinity(0)
-    monkeypatch.setattr("psutil.cpu_percent", lambda seconds: busy)
+    chosen = min(cores)
+    found = [5.0 if idle and core == chosen else 80.0 for core in range(max(cores) + 1)]
+    monkeypatch.setattr("psutil.cpu_percent", lambda seconds, percpu: found)
     with scratch._one_core():
-        assert os.sched_getaffinity(0) == ({max(cores)} if bound else cores)
+        assert os.sched_getaffinity(0) == ({chosen} if idle else cores)
     assert os.sched_getaffinity(0) == cores

@@ -175,8 +175,9 @@ class Command(OpsCommand):
         backtest = Backtest(read(options["tape"]))
         asked = self._asked(options, Kind.RUN, seed=options["seed"])
         outcome = self._tried(options, backtest, asked, lambda: backtest.run(changes))
-        figures = figures_of(outcome, backtest.market)
-        drawn = monte_carlo_of(outcome, equity_curve(outcome, backtest.market), options["seed"])
+        curve = equity_curve(outcome, backtest.market)
+        figures = figures_of(outcome, backtest.market, curve)
+        drawn = monte_carlo_of(outcome, curve, options["seed"])
         notes = cautions(outcome, figures)
         self._show(figures.as_json())
         rows = [trade_row(one) for one in outcome.traded.closed] if options["trades"] else []
@@ -194,7 +195,7 @@ class Command(OpsCommand):
             "monte_carlo": drawn,
             **({"trades": rows} if options["trades"] else {}),
             "run": self._store(
-                options, backtest, asked, lambda: result_of_run(outcome, backtest, options["seed"])
+                options, backtest, asked, lambda: result_of_run(outcome, curve, figures, drawn)
             ),
         }
 
