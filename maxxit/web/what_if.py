@@ -17,6 +17,10 @@ from maxxit.reports.trades.trade import position_of
 AS_TRADED = ("", "as traded")
 
 
+def _number(label: str, *, most: int) -> forms.DecimalField:
+    return forms.DecimalField(required=False, label=label, min_value=0, max_value=most, decimal_places=6)
+
+
 class WhatIfForm(forms.Form):
     """Other settings; what is left empty stays as it was traded."""
 
@@ -26,35 +30,10 @@ class WhatIfForm(forms.Form):
     sizing_preset = forms.ChoiceField(
         required=False, label="Sizing preset", choices=[AS_TRADED, *choices(Preset)]
     )
-    min_confidence = forms.DecimalField(
-        required=False,
-        label="Least confidence",
-        help_text="0 to 1",
-        min_value=0,
-        max_value=1,
-        decimal_places=6,
-    )
-    stop_loss_pct = forms.DecimalField(
-        required=False,
-        label="Stop loss, % of the entry",
-        min_value=0,
-        max_value=100,
-        decimal_places=4,
-    )
-    take_profit_pct = forms.DecimalField(
-        required=False,
-        label="Target, % of the entry",
-        min_value=0,
-        max_value=1000,
-        decimal_places=4,
-    )
-    price_band_pct = forms.DecimalField(
-        required=False,
-        label="Price band, %",
-        min_value=0,
-        max_value=100,
-        decimal_places=4,
-    )
+    min_confidence = _number("Least confidence, 0 to 1", most=1)
+    stop_loss_pct = _number("Stop loss, % of the entry", most=100)
+    take_profit_pct = _number("Target, % of the entry", most=1000)
+    price_band_pct = _number("Price band, %", most=100)
 
 
 @never_cache
