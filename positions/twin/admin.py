@@ -85,7 +85,7 @@ class TwinDriftAdmin(ReadOnlyAdmin):
 
     @display(description="mean of the run")
     def mean(self, row: TwinDrift) -> str:
-        return _text(row.run_sum / row.run if row.run else None)
+        return _text(row.run_mean if row.run else None)
 
 
 @admin.register(TwinMark)

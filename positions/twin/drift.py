@@ -59,11 +59,6 @@ class State:
     """Their sum."""
     alarm: bool = False
 
-    @property
-    def run_mean(self) -> float:
-        """Mean of the values since the score was last zero: the estimate of the drift; 0 without any."""
-        return self.run_sum / self.run if self.run else 0.0
-
 
 def advance(state: State, value: float, rule: Rule) -> State:
     """Return the state after one more value. Pure function.

@@ -99,9 +99,14 @@ class TwinDrift(models.Model):
     def __str__(self) -> str:
         return f"{self.measure} of deployment {self.deployment_id}{': drifts' if self.alarm else ''}"
 
+    @property
+    def run_mean(self) -> float:
+        """Mean of the values since the score was last zero: the estimate of the drift; 0 without any."""
+        return self.run_sum / self.run if self.run else 0.0
+
 
 class TwinMark(models.Model):
-    """The single row that says up to which order all were compared."""
+    """The single row that says up to which order all were looked at."""
 
     order = models.BigIntegerField(help_text="every order up to this id is compared, or never will be")
 

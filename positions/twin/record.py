@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import Q
 
 from agents.models import Deployment
 from maxxit.core import clock
@@ -24,8 +25,10 @@ from positions.models import Position
 from positions.twin import compare, drift
 from positions.twin.models import TwinDrift, TwinFill, TwinMark
 from positions.twin.policy import Measure, TwinPolicy, policy
+from trading import quarantine
+from trading.models import Order
 from trading.passes import TimeBudget
-from trading.states import IN_FLIGHT_SQL, OrderState
+from trading.states import IN_FLIGHT, IN_FLIGHT_SQL
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +37,8 @@ BATCH = 500
 """Orders per transaction."""
 BEHIND = timedelta(minutes=15)
 """How far the mark stays behind the clock: an order with a lower id may be committed later than one with a higher."""
+WAITS = timedelta(days=2)
+"""How long the mark waits for an order to be sent, and to end."""
 
 DUE = f"""
 SELECT o.id, o.deployment_id, o.venue, o.symbol, o.purpose, o.side, o.state, o.quantity, o.filled_quantity,
@@ -45,20 +50,36 @@ FROM orders o
 LEFT JOIN twin_fills t ON t.order_id = o.id
 LEFT JOIN positions p ON p.entry_order_id = o.closes_id
 LEFT JOIN LATERAL (SELECT sum(fee) AS fee, max(at) AS last_at FROM fills WHERE order_id = o.id) AS f ON true
-WHERE o.id > %(after)s AND o.venue = ANY(%(venues)s)
-  AND (o.state = 'unknown' AND t.id IS NULL AND o.reserved_at < %(unknown_since)s
+WHERE {{which}} AND o.venue = ANY(%(venues)s)
+  AND (t.id IS NULL AND (o.state = 'unknown' AND o.reserved_at < %(unknown_since)s
+                         OR o.state IN {IN_FLIGHT_SQL} AND coalesce(o.reserved_at, o.created_at) < %(passed)s)
        OR o.state <> 'planned' AND o.state <> 'blocked' AND o.state NOT IN {IN_FLIGHT_SQL}
           AND (t.id IS NULL OR t.outcome = 'unknown'))
   AND (o.reserved_at IS NOT NULL OR o.purpose = 'close' AND o.filled_quantity > 0)
 ORDER BY o.id LIMIT %(limit)s
 """  # noqa: S608 (constants only)
 """Orders at live venues that were sent, or filled by the venue's own exits, and are not compared yet."""
+ABOVE, NAMED = "o.id > %(after)s", "o.id = ANY(%(ids)s)"
 MARK = f"""
 SELECT coalesce(
     (SELECT min(id) - 1 FROM orders WHERE id > %(mark)s AND (
-        created_at > %(settled)s OR venue = ANY(%(venues)s) AND (state = 'planned' OR state IN {IN_FLIGHT_SQL}))),
+        created_at > %(settled)s OR venue = ANY(%(venues)s) AND (state = 'planned' OR state IN {IN_FLIGHT_SQL})
+        AND coalesce(reserved_at, created_at) > %(passed)s)),
     (SELECT max(id) FROM orders), 0)
 """  # noqa: S608 (constants only)
+LATE = """
+SELECT order_id FROM twin_fills WHERE outcome = 'unknown' AND order_id <= %(mark)s
+UNION
+SELECT o.id FROM orders o LEFT JOIN twin_fills t ON t.order_id = o.id
+WHERE o.purpose = 'open' AND o.reserved_at > %(lately)s AND o.reserved_at > o.created_at + %(waits)s
+  AND o.id <= %(mark)s AND t.id IS NULL
+UNION
+SELECT o.id FROM positions p JOIN orders o ON o.closes_id = p.entry_order_id LEFT JOIN twin_fills t ON t.order_id = o.id
+WHERE p.state = 'closed' AND p.closed_at > %(lately)s AND o.created_at < p.closed_at - %(waits)s
+  AND o.id <= %(mark)s AND t.id IS NULL
+ORDER BY 1
+"""
+"""Orders that the mark has passed before they ended: shown as unknown, or sent after the mark had passed them."""
 
 
 class _Due(NamedTuple):
@@ -105,41 +126,81 @@ def compare_orders(budget: TimeBudget | None = None) -> int:
     names = live_venues()
     if not names:
         return 0
-    done, after = 0, None
-    while budget is None or budget.left():
-        written, after = _compare_batch(names, after)
-        done += written
-        if after is None:
-            _move_mark(names)
-            break
-    _compare_trades()
+    done = _compare_above_mark(names, budget) + _compare_late(names, budget)
+    _compare_trades(budget)
     return done
 
 
-@transaction.atomic
-def _compare_batch(names: Sequence[str], after: int | None) -> tuple[int, int | None]:
-    """Compare the next orders above `after` (None: the mark); return how many, and the last id if more may be due."""
-    mark, rules, now = _locked_mark(), policy(), clock.now()
-    params: dict[str, Any] = {
-        "after": mark.order if after is None else after,
+def _compare_above_mark(names: Sequence[str], budget: TimeBudget | None) -> int:
+    """Compare the orders above the mark and move it, within the time budget; return how many."""
+    done, after = 0, None
+    while budget is None or budget.left():
+        with transaction.atomic():
+            mark = _locked_mark()
+            due = _due(names, ABOVE, after=mark.order if after is None else after)
+            done += _compare(due)
+        if len(due) < BATCH:
+            _move_mark(names)
+            break
+        after = due[-1].pk
+    return done
+
+
+def _compare_late(names: Sequence[str], budget: TimeBudget | None) -> int:
+    """Compare the orders that have ended after the mark had passed them, within the time budget; return how many."""
+    mark = TwinMark.objects.values_list("order", flat=True).first() or 0
+    params: dict[str, Any] = {"mark": mark, "lately": clock.now() - 2 * WAITS, "waits": WAITS}
+    with connection.cursor() as cursor:
+        cursor.execute(LATE, params)
+        late = [pk for [pk] in cursor.fetchall()]
+    done = 0
+    for start in range(0, len(late), BATCH):
+        if budget is not None and not budget.left():
+            break
+        with transaction.atomic():
+            _locked_mark()
+            done += _compare(_due(names, NAMED, ids=late[start : start + BATCH]))
+    return done
+
+
+def _due(names: Sequence[str], which: str, **given: Any) -> list[_Due]:
+    """Return the next orders to be compared, in the transaction that holds the mark."""
+    now = clock.now()
+    params = given | {
         "venues": list(names),
-        "unknown_since": now - timedelta(minutes=rules.unknown_minutes),
+        "unknown_since": now - timedelta(minutes=policy().unknown_minutes),
+        "passed": now - WAITS,
         "limit": BATCH,
     }
     with connection.cursor() as cursor:
-        cursor.execute(DUE, params)
-        due = [_Due(*row) for row in cursor.fetchall()]
+        cursor.execute(DUE.format(which=which), params)
+        return [_Due(*row) for row in cursor.fetchall()]
+
+
+def _compare(due: Sequence[_Due]) -> int:
+    """Compare these orders; return how many. One that cannot be compared or stored stops no other."""
+    rules = policy()
     rows: list[TwinFill] = []
     for one in due:
         try:
             if (row := _row(one, rules)) is not None:
                 rows.append(row)
-        except Exception as error:  # one order stops no other
+        except Exception as error:
             log.exception("order_not_compared", order=one.pk, error=str(error))
+
+    def failed(row: TwinFill, error: Exception) -> None:
+        log.error("order_not_compared", order=row.order_id, error=str(error))
+
+    return sum(quarantine.by_halves(rows, lambda part: [_store(part)], failed))
+
+
+@transaction.atomic
+def _store(rows: Sequence[TwinFill]) -> int:
+    """Store these comparisons and give their values to the tests; return how many."""
     fields = [field.name for field in TwinFill._meta.concrete_fields if field.name not in ("id", "order")]
     TwinFill.objects.bulk_create(rows, update_conflicts=True, unique_fields=["order"], update_fields=fields)
     feed([value for row in rows if row.outcome != "unknown" for value in _values(row)])
-    return len(rows), due[-1].pk if len(due) == BATCH else None
+    return len(rows)
 
 
 def _row(one: _Due, rules: TwinPolicy) -> TwinFill | None:
@@ -165,7 +226,7 @@ def _row(one: _Due, rules: TwinPolicy) -> TwinFill | None:
 
 
 def _outcome(one: _Due) -> str:
-    if one.state == OrderState.UNKNOWN:
+    if one.state in IN_FLIGHT:
         return "unknown"
     return "filled" if one.filled >= one.ordered else "partial" if one.filled > ZERO else "missed"
 
@@ -183,36 +244,94 @@ def _values(row: TwinFill) -> Iterable[_Value]:
             yield _Value(row.deployment_id, measure, value)
 
 
-@transaction.atomic
-def _compare_trades() -> None:
-    """Compare the positions that have closed since with those of their twins."""
-    _locked_mark()
-    waiting = TwinFill.objects.filter(awaits_close=True).select_related("order").order_by("pk")
-    by_entry: dict[int, list[TwinFill]] = {}
-    for row in waiting:
-        by_entry.setdefault(row.order.closes_id or 0, []).append(row)
-    closed = Position.objects.filter(entry_order__in=by_entry, state="closed").order_by("closed_at", "pk")
-    entries = {row.order_id: row for row in TwinFill.objects.filter(order__in=by_entry)}
-    values, changed = [], []
+@dataclass(frozen=True, slots=True)
+class _Trade:
+    """A closed position: the rows of its closing orders, oldest first, and its value for the test, if it has one."""
+
+    position: int
+    exits: list[TwinFill]
+    value: _Value | None
+
+
+def _compare_trades(budget: TimeBudget | None) -> None:
+    """Compare the positions that have closed since with those of their twins, within the time budget."""
+    last: Position | None = None
+    while budget is None or budget.left():
+        with transaction.atomic():
+            _locked_mark()
+            closed = _closed_positions(last)
+            quarantine.by_halves(_trades(closed), _store_trades, _trade_failed)
+        if len(closed) < BATCH:
+            break
+        last = closed[-1]
+
+
+def _closed_positions(last: Position | None) -> list[Position]:
+    """Return the next positions after `last`, in the order of their closing, with rows that wait for it."""
+    waiting = TwinFill.objects.filter(awaits_close=True).values("order__closes")
+    rows = Position.objects.filter(entry_order__in=waiting, state="closed").order_by("closed_at", "pk")
+    if last is not None:
+        rows = rows.filter(Q(closed_at__gt=last.closed_at) | Q(closed_at=last.closed_at, pk__gt=last.pk))
+    return list(rows[:BATCH])
+
+
+def _trades(closed: Sequence[Position]) -> list[_Trade]:
+    """Compare these positions: each enters the test once, and only with all that was sold.
+
+    One whose closing orders are not all compared yet waits for them, up to `WAITS`, and has no value after that.
+    """
+    ids = [position.entry_order_id for position in closed]
+    exits: dict[int, list[TwinFill]] = {pk: [] for pk in ids}
+    for row in TwinFill.objects.filter(order__closes__in=ids).select_related("order").order_by("order_id"):
+        exits[row.order.closes_id or 0].append(row)
+    entries = {row.order_id: row for row in TwinFill.objects.filter(order__in=ids)}
+    known = {row.order_id for rows in exits.values() for row in rows if row.outcome != "unknown"}
+    sold = Order.objects.filter(closes__in=ids, filled_quantity__gt=ZERO)
+    partial = {entry for pk, entry in sold.values_list("pk", "closes") if pk not in known}
+    waits_since = clock.now() - WAITS
+    trades = []
     for position in closed:
-        exits = by_entry[position.entry_order_id]
-        changed += exits
-        for row in exits:
-            row.awaits_close = False
-        entry, last = entries.get(position.entry_order_id), exits[-1]
-        if entry is None:  # adopted, or compared longer ago than rows are kept
+        pk = position.entry_order_id
+        if pk in partial and position.closed_at is not None and position.closed_at > waits_since:
             continue
-        result = compare.trade_drift(
-            entry.symbol, entry.side, _leg(entry), [_leg(row) for row in exits],
-            policy().costs(entry.venue),
-        )  # fmt: skip
-        if result is not None:
-            last.live_pnl, last.twin_pnl, last.pnl_bps = result.live, result.twin, result.bps
-            values.append(_Value(last.deployment_id, "pnl", result.bps))
-    TwinFill.objects.bulk_update(
-        changed, ["awaits_close", "live_pnl", "twin_pnl", "pnl_bps"], batch_size=BATCH
+        value = None
+        # One whose rows do not all wait was compared before, or given up.
+        if pk in entries and pk not in partial and all(row.awaits_close for row in exits[pk]):
+            try:
+                value = _trade_value(entries[pk], exits[pk])
+            except Exception as error:
+                log.exception("position_not_compared", position=position.pk, error=str(error))
+        for row in exits[pk]:
+            row.awaits_close = False
+        trades.append(_Trade(position.pk, exits[pk], value))
+    return trades
+
+
+def _trade_value(entry: TwinFill, exits: Sequence[TwinFill]) -> _Value | None:
+    """Write the PnL of a position into the row of the last order that sold; None where nothing was sold."""
+    result = compare.trade_drift(
+        entry.symbol, entry.side, _leg(entry), [_leg(row) for row in exits], policy().costs(entry.venue)
     )
-    feed(values)
+    if result is None:
+        return None
+    last = [row for row in exits if row.filled > ZERO][-1]
+    last.live_pnl, last.twin_pnl, last.pnl_bps = result.live, result.twin, result.bps
+    return _Value(last.deployment_id, "pnl", result.bps)
+
+
+@transaction.atomic
+def _store_trades(trades: Sequence[_Trade]) -> list[int]:
+    """Store these comparisons and give their values to the tests; return how many."""
+    rows = [row for trade in trades for row in trade.exits]
+    TwinFill.objects.bulk_update(rows, ["awaits_close", "live_pnl", "twin_pnl", "pnl_bps"], batch_size=BATCH)
+    feed([trade.value for trade in trades if trade.value is not None])
+    return [len(trades)]
+
+
+def _trade_failed(trade: _Trade, error: Exception) -> None:
+    """Give up one that the database refuses."""
+    log.error("position_not_compared", position=trade.position, error=str(error))
+    TwinFill.objects.filter(pk__in=[row.pk for row in trade.exits]).update(awaits_close=False)
 
 
 def _leg(row: TwinFill) -> compare.Leg:
@@ -274,14 +393,12 @@ WORDS: dict[Measure, str] = {
 
 def _event(row: TwinDrift, deployment: Deployment) -> NewEvent:
     measure: Any = row.measure
-    mean = row.run_sum / row.run if row.run else 0.0
+    mean = row.run_mean
     what = "positions" if measure == "pnl" else "orders"
     who = f"{deployment.agent.name} on {deployment.account}"
     if row.alarm:
         words = WORDS[measure].format(mean=mean, percent=mean * 100)
-        text = (
-            f"The last {row.run} {what} of {who} {words}. `manage.py twin show {deployment.pk}` shows each."
-        )
+        text = f'The last {row.run} {what} of {who} {words}. "Live against paper" on "My agents" shows each.'
     else:
         text = f"The {what} of {who} no longer differ from those of its paper twin ({measure})."
     data = {"owner_id": deployment.owner_id, "measure": measure, "mean": f"{mean:.4g}", "text": text}
@@ -296,10 +413,19 @@ def _locked_mark() -> TwinMark:
 
 @transaction.atomic
 def _move_mark(names: Sequence[str]) -> None:
-    """Move the mark past the orders that need not be read again."""
-    mark = _locked_mark()
+    """Move the mark past the orders that need not be read again, and past those that wait for longer than `WAITS`.
+
+    What is in flight for so long has its row, as unknown: `BEHIND` is more than the time since it was looked for.
+    """
+    mark, now = _locked_mark(), clock.now()
+    params: dict[str, Any] = {
+        "mark": mark.order,
+        "settled": now - BEHIND,
+        "passed": now - WAITS - BEHIND,
+        "venues": list(names),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(MARK, {"mark": mark.order, "settled": clock.now() - BEHIND, "venues": list(names)})
+        cursor.execute(MARK, params)
         [order] = cursor.fetchone()
     if order > mark.order:
         mark.order = order

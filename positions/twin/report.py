@@ -111,8 +111,9 @@ def drifts(deployments: Iterable[int] | None = None) -> dict[int, list[DriftStat
         rows = rows.filter(deployment__in=list(deployments))
     found: dict[int, list[DriftState]] = {}
     for row in sorted(rows, key=lambda row: (row.deployment_id, MEASURES.index(row.measure))):
-        mean = row.run_sum / row.run if row.run else 0.0
-        state = DriftState(row.measure, row.count, row.noise, row.alarm, row.alarms, row.run, mean, row.score)
+        state = DriftState(
+            row.measure, row.count, row.noise, row.alarm, row.alarms, row.run, row.run_mean, row.score
+        )
         found.setdefault(row.deployment_id, []).append(state)
     return found
 
@@ -127,4 +128,4 @@ def alarms() -> dict[str, int]:
 
 def newest(deployment: int, limit: int) -> list[TwinFill]:
     """Return the latest compared orders of a deployment, newest first."""
-    return list(TwinFill.objects.filter(deployment=deployment).order_by("-order_id")[:limit])
+    return list(TwinFill.objects.filter(deployment=deployment).order_by("-at", "-order_id")[:limit])

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from agents.models import Deployment
 from maxxit.core.commands import OpsCommand, clock_text, count
 from maxxit.core.money import brief, plain, usdc
-from positions.twin import record, report, simulate
+from positions.twin import record, report
 from positions.twin.models import TwinFill
 from positions.twin.policy import policy
 from positions.twin.report import TwinFigures
@@ -108,6 +108,8 @@ class Command(OpsCommand):
         return {"compared": done}
 
     def _gate_test(self, options: dict[str, Any]) -> Any:
+        from positions.twin import simulate  # it needs numpy
+
         rule = policy().rule("price")
         measured = []
         for name, noise, scale in simulate.FORMS:

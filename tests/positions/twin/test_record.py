@@ -1,6 +1,7 @@
 """Live orders beside their paper twins: what is compared, when the alarm fires, and that nothing else is touched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,23 +9,31 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.models import Event
 from maxxit.notify import alerts
 from maxxit.notify.models import Alert
 from maxxit.pipeline.stages import ALERTS
+from positions.models import Position
 from positions.twin import record, report
+from positions.twin.compare import Leg, TradeDrift
 from positions.twin.models import TwinDrift, TwinFill, TwinMark
+from positions.twin.policy import TwinCosts, TwinPolicy
 from tests import builders as make
 from tests.positions.twin.conftest import Live
 from trading import settle
 from trading.models import Fill, LedgerEntry, Order
+from trading.passes import TimeBudget
 
 D = Decimal
 
 
 def twin_of(order: Order) -> TwinFill:
     return TwinFill.objects.get(order=order)
+
+
+def twin_of_exit(position: Position) -> TwinFill:
+    return TwinFill.objects.get(order__closes=position.entry_order)
 
 
 def alarms() -> list[tuple[str, str]]:
@@ -162,6 +171,104 @@ def test_one_order_that_cannot_be_compared_stops_no_other(
     assert TwinFill.objects.get().order_id == second.pk
 
 
+def test_one_order_that_the_database_refuses_stops_no_other(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first, third = live.trade(), live.enter(), live.enter(token="BTC", usd="60000")
+    real = record._row
+
+    def refused(one: record._Due, rules: TwinPolicy) -> TwinFill | None:
+        row = real(one, rules)
+        if row is not None and one.pk == first.pk:
+            row.outcome = "longer than its column"
+        return row
+
+    monkeypatch.setattr(record, "_row", refused)
+    live.time.move(hours=1)
+    assert record.compare_orders() == Order.objects.count() - 1
+    assert not TwinFill.objects.filter(order=first).exists()
+    assert TwinDrift.objects.get(measure="price").count == Order.objects.count() - 1
+    assert TwinDrift.objects.get(measure="pnl").count == 1
+    assert TwinMark.objects.get().order == third.pk
+
+
+@pytest.mark.parametrize("broken", [Misconfigured("no such token"), "refused by the database"])
+def test_one_position_that_cannot_be_compared_stops_no_other(
+    live: Live, monkeypatch: pytest.MonkeyPatch, broken: Exception | str
+) -> None:
+    first, second = live.trade(), live.trade()
+    real = record.compare.trade_drift
+    seen: list[int] = []
+
+    def trade_drift(symbol: str, side: str, entry: Leg, exits: Sequence[Leg], costs: TwinCosts) -> object:
+        seen.append(1)
+        if len(seen) > 1:
+            return real(symbol, side, entry, exits, costs)
+        if isinstance(broken, Exception):
+            raise broken
+        return TradeDrift(D("1e30"), D("1e30"), 0.0)
+
+    monkeypatch.setattr(record.compare, "trade_drift", trade_drift)
+    record.compare_orders()
+    assert twin_of_exit(first).pnl_bps is None
+    assert twin_of_exit(second).pnl_bps is not None
+    assert not TwinFill.objects.filter(awaits_close=True).exists()
+    record.compare_orders()
+    assert len(seen) == 2
+    assert TwinDrift.objects.get(measure="pnl").count == 1
+
+
+def test_positions_wait_for_the_next_pass_when_the_time_is_up(live: Live) -> None:
+    live.trade()
+    record._compare_above_mark(record.live_venues(), None)
+    assert record.compare_orders(TimeBudget(0)) == 0
+    assert TwinFill.objects.get(awaits_close=True).pnl_bps is None
+    record.compare_orders()
+    assert TwinFill.objects.get(purpose="close").pnl_bps is not None
+
+
+def test_a_position_waits_until_all_that_was_sold_is_compared(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = live.trade()
+    first = Order.objects.get(purpose="close")
+    half = first.quantity / 2 if first.quantity else D(0)
+    Order.objects.filter(pk=first.pk).update(filled_quantity=half)
+    now = live.time.now
+    second = make.order(
+        live.deployment, purpose="close", side="sell", closes=position.entry_order, state="accepted",
+        reserved_at=now, quantity=half, filled_quantity=half, average_price=D(2400), reference_price=D(2400),
+    )  # fmt: skip
+    record.compare_orders()
+    assert twin_of(first).awaits_close
+    assert not TwinDrift.objects.filter(measure="pnl").exists()
+    Order.objects.filter(pk=second.pk).update(state="filled")
+    record.compare_orders()
+    assert [twin_of(one).pnl_bps is None for one in (first, second)] == [True, False]
+    assert TwinDrift.objects.get(measure="pnl").count == 1
+    assert not TwinFill.objects.filter(awaits_close=True).exists()
+
+
+def test_what_is_compared_after_its_position_was_given_up_enters_no_test(live: Live) -> None:
+    position = live.trade()
+    late = make.order(
+        live.deployment, purpose="close", side="sell", closes=position.entry_order, state="unknown",
+        reserved_at=live.time.now, quantity=D(1), filled_quantity=D(1), average_price=D(2400),
+        reference_price=D(2400),
+    )  # fmt: skip
+    live.time.move(hours=47)
+    record.compare_orders()
+    assert TwinFill.objects.filter(awaits_close=True).count() == 2
+    live.time.move(hours=2)
+    record.compare_orders()
+    assert not TwinFill.objects.filter(awaits_close=True).exists()
+    Order.objects.filter(pk=late.pk).update(state="filled")
+    record.compare_orders()
+    assert twin_of(late).outcome == "filled"
+    assert not TwinFill.objects.filter(awaits_close=True).exists()
+    assert not TwinDrift.objects.filter(measure="pnl").exists()
+
+
 def test_a_pass_of_many_batches_compares_each_order_once(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "BATCH", 2)
     for _ in range(3):
@@ -186,6 +293,45 @@ def test_the_mark_stays_behind_orders_that_have_not_ended(live: Live) -> None:
     assert record.compare_orders() == 1
     assert TwinMark.objects.get().order == done.pk
     assert TwinFill.objects.count() == 2
+
+
+def test_the_mark_passes_what_has_not_ended_after_two_days_and_finds_it_again(live: Live) -> None:
+    live.broker.fills_at_once = False
+    resting = live.enter(token="BTC", usd="60000")
+    live.broker.fills_at_once = True
+    planned = make.order(live.deployment)
+    position = live.trade()
+    waiting_exit = make.order(live.deployment, purpose="close", side="sell", closes=position.entry_order)
+    Position.objects.filter(pk=position.pk).update(state="open", closed_at=None)
+    live.time.move(hours=22)
+    record.compare_orders()
+    assert TwinMark.objects.get().order == resting.pk - 1
+    live.time.move(hours=27)
+    record.compare_orders()
+    assert TwinMark.objects.get().order == waiting_exit.pk
+    assert twin_of(resting).outcome == "unknown"
+    counted = TwinDrift.objects.get(measure="missed").count
+    live.broker.fill(resting.venue_ref)
+    settle.settle_due()
+    sent = {"state": "rejected", "reserved_at": live.time.now, "quantity": D(1), "reference_price": D(2000)}
+    Order.objects.filter(pk__in=[planned.pk, waiting_exit.pk]).update(**sent)
+    Position.objects.filter(pk=position.pk).update(state="closed", closed_at=live.time.now)
+    assert record.compare_orders() == 3
+    assert [twin_of(one).outcome for one in (resting, planned, waiting_exit)] == [
+        "filled",
+        "missed",
+        "missed",
+    ]
+    assert TwinDrift.objects.get(measure="missed").count == counted + 3
+    assert record.compare_orders() == 0
+
+
+def test_the_latest_orders_are_those_decided_last(live: Live) -> None:
+    first, second = live.enter(), live.enter(token="BTC", usd="60000")
+    record.compare_orders()
+    TwinFill.objects.filter(order=first).update(at=live.time.now)
+    TwinFill.objects.filter(order=second).update(at=live.time.now - timedelta(hours=1))
+    assert [row.order_id for row in report.newest(live.deployment.pk, 2)] == [first.pk, second.pk]
 
 
 def test_a_pass_writes_nothing_but_its_own_tables_and_events(live: Live) -> None:
@@ -228,6 +374,8 @@ def test_the_alarm_fires_within_30_trades_of_20_bp_and_reaches_owner_and_staff(l
     text = alerts.text_of(got[0])
     assert "Twin agent on live:1 were filled" in text
     assert "bp worse than those of its paper twin" in text
+    assert '"Live against paper" on "My agents" shows each' in text
+    assert "manage.py" not in text
     assert "twin.drifted" in ALERTS
     assert "twin.recovered" in ALERTS
 
