@@ -7,7 +7,7 @@ embedded Postgres runs for the duration, so that nothing else has to be running.
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,6 @@ FAST = PREPARED | {
 
 Left to itself, Postgres plans some of the prepared statements anew at each execution.
 """
-
-LOOK_SECONDS = 0.3
-"""How long it looks at what each core does."""
-IDLE_BELOW = 30.0
-"""Percent of the time that an idle core may work."""
 
 
 @contextmanager
@@ -86,7 +81,6 @@ def _use_caches(configured: dict[str, Any]) -> None:
 @contextmanager
 def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
     with (
-        _one_core() if purpose == REPLAY and not durable else nullcontext(),
         _server(purpose, keep=keep, ephemeral=not durable, template=_embedded_template()) as (
             server,
             folder,
@@ -94,27 +88,6 @@ def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
         connected_to(**_local(server), OPTIONS=_options(durable)),
     ):
         yield f"{folder} (stopped; its files are kept)"
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep this process, and the server that it starts inside this block, on one core, where one is idle.
-
-    Only one of both ever runs, and each statement wakes the other: on one core a replay takes 14 % less time. Another
-    replay, which keeps its core busy, finds another core or none.
-    """
-    if not hasattr(os, "sched_setaffinity"):  # macOS
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    busy = dict(enumerate(psutil.cpu_percent(LOOK_SECONDS, percpu=True)))
-    idle = [core for core in cores if busy.get(core, 100.0) < IDLE_BELOW]
-    if idle:
-        os.sched_setaffinity(0, {min(idle, key=lambda core: (busy[core], -core))})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 @contextmanager

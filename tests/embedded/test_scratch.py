@@ -1,6 +1,5 @@
 """The database of a replay or measurement: its own, and gone afterwards unless it is kept."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +67,3 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one_of_its_purpose() 
     with scratch.scratch_database(name="preview"), connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_database WHERE datname = %s", [left])
         assert cursor.fetchone() == (0,)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process to a core")
-@pytest.mark.parametrize("idle", [False, True])
-def test_a_replay_and_its_server_share_a_core_that_is_idle(
-    monkeypatch: pytest.MonkeyPatch, idle: bool
-) -> None:
-    cores = os.sched_getaffinity(0)
-    chosen = min(cores)
-    found = [5.0 if idle and core == chosen else 80.0 for core in range(max(cores) + 1)]
-    monkeypatch.setattr("psutil.cpu_percent", lambda seconds, percpu: found)
-    with scratch._one_core():
-        assert os.sched_getaffinity(0) == ({chosen} if idle else cores)
-    assert os.sched_getaffinity(0) == cores
