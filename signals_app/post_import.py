@@ -6,71 +6,48 @@ bounded by the largest file that is one JSON document.
 
 import json
 import os
-import re
 import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from maxxit.core import data_folder
-from maxxit.core.data_folder import POST, POSTS, Source
+from maxxit.core import data_folder, file_imports
+from maxxit.core.data_folder import POST, POSTS
 from maxxit.core.errors import MaxxitError, Misconfigured
+from maxxit.core.file_imports import iso
 from maxxit.core.files import head, raw_lines
 from signals_app.importers import IMPORTERS
-from signals_app.importers.base import Entry, PostImporter, entries
+from signals_app.importers.base import Entry, PostImporter, entries, language_of
 from signals_app.importers.plain import PlainCsv
 from signals_app.sources.jsonl import parse
 
-SHOWN = 100
-"""Rejected entries that are kept with their place; all are counted."""
 EVERY = 1_000
 """Entries between two calls of the progress."""
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".js", ".csv", ".gz", ".zip")
 SCHEMA = """
 CREATE TABLE posts (
-    id TEXT, at INTEGER, author TEXT, text TEXT, edited INTEGER, language TEXT, line TEXT, PRIMARY KEY (id, at)
+    id TEXT, at INTEGER, author TEXT, text TEXT, edited INTEGER, line TEXT, PRIMARY KEY (id, at)
 ) WITHOUT ROWID
 """
 Progress = Callable[[int], None]
 
 
 @dataclass
-class FileReport:
-    """What an import found in one file."""
+class FileReport(file_imports.FileReport):
+    """What an import found in one file of posts.
 
-    path: Path
-    format: str = ""
-    posts: int = 0
-    """New ones."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """rejected, duplicates, edits, skipped (reposts and other kinds of entries)."""
+    `rows` are new posts; `counts` are rejected, duplicates, edits and skipped (reposts and other kinds of entries).
+    """
+
     languages: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    rejected: list[str] = field(default_factory=list)
-    begins: int | None = None
-    ends: int | None = None
-    refused: str = ""
-    """Why the whole file was refused."""
-    sha256: str = ""
 
-    def reject(self, place: str, reason: str) -> None:
-        """Count an entry that is no post."""
-        self.counts["rejected"] += 1
-        self.reasons[re.sub(r"'[^']*'|\d+", "…", reason)] += 1
-        if len(self.rejected) < SHOWN:
-            self.rejected.append(f"{place}: {reason}")
-
-    def source(self) -> Source:
-        """Return what the manifest states of the file."""
-        languages = {f"language {name}": times for name, times in self.languages.items()}
-        counts = dict(sorted({**self.counts, **languages}.items()))
-        return Source(
-            self.path.name, self.sha256, self.format, self.posts, counts, iso(self.begins), iso(self.ends)
-        )
+    def stated(self) -> dict[str, int]:
+        """Return the counts and those of each language."""
+        return {**self.counts, **{f"language {name}": times for name, times in self.languages.items()}}
 
 
 @dataclass
@@ -85,23 +62,6 @@ class PostsReport:
     ends: str = ""
     edits: int = 0
     """Lines that are edits of earlier ones."""
-
-
-def files_in(paths: Sequence[Path]) -> list[Path]:
-    """Return the post files of files and folders, ordered by name. Raises `Misconfigured` for a path without one."""
-    found: list[Path] = []
-    for path in paths:
-        inside = [path] if path.is_file() else sorted(one for one in path.rglob("*") if _is_posts(one))
-        if not inside:
-            raise Misconfigured(
-                f"no such file, or a folder without post files ({', '.join(SUFFIXES)}): {path}"
-            )
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def _is_posts(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(SUFFIXES)
 
 
 def format_of(path: Path) -> str:
@@ -145,7 +105,7 @@ def import_posts(
                 store.load(held)
             for one in report.files:
                 _read(one, store, username, form, columns or {}, progress)
-            if any(one.posts or one.counts["edits"] or one.counts["duplicates"] for one in report.files):
+            if any(one.rows or one.counts["edits"] or one.counts["duplicates"] for one in report.files):
                 part = Path(where) / POSTS
                 store.write(part, report)
                 os.replace(part, held)
@@ -187,12 +147,12 @@ def _read(
                 _take(one, store, entry)
                 if not number % EVERY:
                     progress(EVERY)
-            if not one.posts and not one.counts["duplicates"] and not one.counts["edits"]:
+            if not one.rows and not one.counts["duplicates"] and not one.counts["edits"]:
                 why = one.rejected[0] if one.rejected else f"{one.path}: it has no posts"
                 raise Misconfigured(f"{why}; no entry of the file could be used")
     except (MaxxitError, OSError) as error:
-        one.refused = str(error) if str(one.path) in str(error) else f"{one.path}: {error}"
-        one.posts = 0
+        one.refuse(error)
+        one.rows = 0
 
 
 def _take(one: FileReport, store: "_Store", entry: Entry) -> None:
@@ -213,7 +173,7 @@ def _take(one: FileReport, store: "_Store", entry: Entry) -> None:
         if taken == "duplicates":
             return
     else:
-        one.posts += 1
+        one.rows += 1
     one.languages[entry.language or "unknown"] += 1
     one.begins = at if one.begins is None else min(one.begins, at)
     one.ends = at if one.ends is None else max(one.ends, at)
@@ -251,7 +211,7 @@ class _Store:
                 stated = json.loads(text)
                 self._insert(
                     post.post_id, _at(post.posted_at), post.username, post.text, bool(stated.get("edited")),
-                    str(stated.get("lang", "")), text,
+                    text,
                 )  # fmt: skip
 
     def add(self, entry: Entry) -> str:
@@ -275,13 +235,13 @@ class _Store:
         line |= {"lang": entry.language} if entry.language else {}
         line |= {"edited": True} if entry.edited else {}
         self._insert(
-            post.post_id, at, post.username, post.text, entry.edited, entry.language,
+            post.post_id, at, post.username, post.text, entry.edited,
             json.dumps(line, ensure_ascii=False),
         )  # fmt: skip
         return "edits" if known else ""
 
     def _insert(self, *values: Any) -> None:
-        self._rows.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        self._rows.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def write(self, path: Path, report: PostsReport) -> None:
         """Write all posts, oldest first, and count them."""
@@ -314,11 +274,6 @@ def _at(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-def iso(seconds: int | None) -> str:
-    """Return a time as ISO 8601 in UTC; empty for None."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
 @dataclass
 class Account:
     """The posts of one author in a data folder."""
@@ -347,4 +302,4 @@ def _posts(path: Path) -> Iterator[tuple[Any, str]]:
         post = parse(line)
         if isinstance(post, str):
             raise Misconfigured(f"{path}:{number}: {post}")
-        yield post, str(json.loads(line).get("lang", "unknown"))
+        yield post, language_of(json.loads(line)) or "unknown"

@@ -6,18 +6,16 @@ sorted and made into bars by itself. A bad row costs only itself, a bad file onl
 
 import gzip
 import os
-import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby, islice
 from pathlib import Path
 
-from maxxit.core import data_folder
-from maxxit.core.data_folder import CANDLES, Entry, Manifest, Source
+from maxxit.core import data_folder, file_imports
+from maxxit.core.data_folder import CANDLES, Entry, Manifest
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.money import plain
 from maxxit.market.candles import Gap
@@ -39,8 +37,6 @@ from maxxit.market.importers.base import (
 from maxxit.market.importers.detect import format_of, is_pair_of
 from maxxit.market.instruments import Instrument
 
-SHOWN = 100
-"""Rejected rows that are kept with their line; all are counted."""
 SPAN = 7 * 86_400
 """Seconds of rows that are held in memory at once."""
 BUFFERED = 5_000
@@ -53,44 +49,17 @@ Progress = Callable[[int], None]
 
 
 @dataclass
-class FileReport:
-    """What an import found in one file."""
+class FileReport(file_imports.FileReport):
+    """What an import found in one file of candles.
 
-    path: Path
-    symbol: str
-    format: str = ""
+    `rows` are the candles that were used, equal ones once; `counts` are rejected, duplicates, empty (minutes without a
+    trade), zero_volume and incomplete.
+    """
+
     width: int = 0
     """Of its candles, seconds."""
     sorted: int = 0
     """Candles that were read, before their numbers were validated."""
-    rows: int = 0
-    """Candles that were used; equal ones count once."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """rejected, duplicates, empty (minutes without a trade), zero_volume, incomplete."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Why rows were rejected, without the values."""
-    rejected: list[str] = field(default_factory=list)
-    """The first rejected rows: file:line: reason."""
-    begins: int | None = None
-    """Seconds since 1970 of the first candle that was used."""
-    ends: int | None = None
-    refused: str = ""
-    """Why the whole file was refused."""
-    sha256: str = ""
-
-    def reject(self, line: int, reason: str) -> None:
-        """Count a row that is not used."""
-        self.counts["rejected"] += 1
-        self.reasons[re.sub(r"'[^']*'|\d[\d.:-]*", "…", reason)] += 1
-        if len(self.rejected) < SHOWN:
-            self.rejected.append(f"{self.path}:{line}: {reason}")
-
-    def source(self) -> Source:
-        """Return what the manifest states of the file."""
-        return Source(
-            self.path.name, self.sha256, self.format, self.rows, dict(sorted(self.counts.items())),
-            iso(self.begins), iso(self.ends),
-        )  # fmt: skip
 
 
 @dataclass
@@ -108,24 +77,6 @@ class TokenReport:
     """Bars that differ from those that the folder held; the held ones are kept unless `replace` is set."""
 
 
-def files_in(paths: Iterable[Path]) -> list[Path]:
-    """Return the candle files of files and folders, ordered by name. Raises `Misconfigured` for a path without one."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                one for one in path.rglob("*") if one.is_file() and one.name.lower().endswith(SUFFIXES)
-            )
-            if not inside:
-                raise Misconfigured(f"{path} has no file that ends with {', '.join(SUFFIXES)}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise Misconfigured(f"no such file or folder: {path}")
-    return list(dict.fromkeys(found))
-
-
 def import_token(
     folder: Path,
     token: Instrument,
@@ -141,9 +92,10 @@ def import_token(
         form: the format of all files; detected from each where it is empty.
         replace: bars of the files replace different ones that the folder holds.
 
-    Call it within `data_folder.locked`. Nothing is written where no file has a usable candle.
+    Call it within `data_folder.locked`. Nothing is written where no file has a usable candle. Raises `Misconfigured`
+    where the token's file in the folder was changed after its import, or is damaged.
     """
-    report = TokenReport(token.symbol, [FileReport(path, token.symbol) for path in paths])
+    report = TokenReport(token.symbol, [FileReport(path) for path in paths])
     manifest = data_folder.read_or_empty(folder)
     held = candle_file(folder, token.symbol)
     path = held or folder / f"candles-{token.feed_symbol}-USD-5m.csv.gz"
@@ -177,7 +129,7 @@ def _read(
             why = one.rejected[0] if one.rejected else f"{one.path}: there is no candle in it"
             raise Misconfigured(f"{why}; no line of the file could be used")
     except (MaxxitError, OSError) as error:
-        one.refused = str(error) if str(one.path) in str(error) else f"{one.path}: {error}"
+        one.refuse(error)
 
 
 def _checksum(path: Path) -> str:
@@ -205,17 +157,20 @@ def _sort(
             progress(BUFFERED)
         if isinstance(row, BadRow):
             if row.reason:
-                one.reject(row.line, row.reason)
+                one.reject(f"{one.path}:{row.line}", row.reason)
             else:
                 one.counts["empty"] += 1
             continue
         if row.opened % width:
-            one.reject(row.line, off_grid(row.opened, width))
+            one.reject(f"{one.path}:{row.line}", off_grid(row.opened, width))
             continue
         symbol = row.symbol
         if symbol != pair:
             if not is_pair_of(token, symbol):
-                one.reject(row.line, f"it is of {symbol.strip()[:20]}, not of {token.symbol} in dollars")
+                one.reject(
+                    f"{one.path}:{row.line}",
+                    f"it is of {symbol.strip()[:20]}, not of {token.symbol} in dollars",
+                )
                 continue
             pair = symbol
         spans.add(number, row)
@@ -297,7 +252,7 @@ def _once(
         one = files[number]
         numbers = checked(row)
         if isinstance(numbers, str):
-            one.reject(row.line, numbers)
+            one.reject(f"{one.path}:{row.line}", numbers)
             continue
         if opened == before and first is not None:
             if numbers == held:
@@ -307,7 +262,7 @@ def _once(
                 where = (
                     f"{files[first[0]].path.name}:{first[1]}" if first[0] != number else f"line {first[1]}"
                 )
-                one.reject(row.line, f"candle {at:%Y-%m-%d %H:%M} contradicts {where}")
+                one.reject(f"{one.path}:{row.line}", f"candle {at:%Y-%m-%d %H:%M} contradicts {where}")
             continue
         before, held, first = opened, numbers, (number, row.line)
         one.rows += 1
@@ -374,11 +329,6 @@ def _state(folder: Path, manifest: Manifest, path: Path, report: TokenReport) ->
         sources=sources,
     )
     data_folder.write(folder, manifest | {path.name: entry})
-
-
-def iso(seconds: int | None) -> str:
-    """Return a time as ISO 8601 in UTC; empty for None."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def gaps(path: Path, symbol: str) -> Iterator[Gap]:

@@ -1,16 +1,14 @@
 """Record a tape while a replay runs: what each generation pass saw, every quote, and the positions that closed."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from agents.fee_terms import fees_of
 from agents.models import Agent, CtAccount, Deployment
 from agents.states import AgentState, DeploymentState
-from maxxit.core import clock
+from maxxit.core import clock, data_folder
 from maxxit.core.money import plain
 from maxxit.market import quotes, snapshots
 from maxxit.market.feeds.file import candle_file
@@ -111,7 +109,7 @@ class Taped(Recorded):
 
     def _hashes(self) -> dict[str, str]:
         files = [self.posts, *(candle_file(self.candles, symbol) for symbol in self.inputs.bars)]  # type: ignore[union-attr]
-        return {path.name: _sha256(path) for path in files if path is not None}
+        return {path.name: data_folder.sha256(path) for path in files if path is not None}
 
     def _see_candidates(self) -> TapedPass:
         """Record candidates that no pass saw before, and impact factors that changed."""
@@ -217,7 +215,3 @@ def _unsupported() -> list[str]:
 def _seconds(at: datetime | None) -> int:
     """Return whole seconds since 1970; a replay's moments have no fraction."""
     return int(at.timestamp()) if at else 0
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

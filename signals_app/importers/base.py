@@ -65,8 +65,12 @@ class Entry:
 
 
 def entries(importer: PostImporter, path: Path, username: str) -> Iterator[Entry]:
-    """Yield what each entry of a file is, in file order."""
-    for record in importer.records(path):
+    """Yield what each entry of a file is, in file order.
+
+    An importer's TypeError or AttributeError means a value of another type than it expects: it costs only the entry, or
+    raises `Misconfigured` where it is about the file as a whole.
+    """
+    for record in _records(importer, path):
         try:
             post = importer.post(record.value, username)
             if post is not None and (why := unfit(post)):
@@ -79,6 +83,15 @@ def entries(importer: PostImporter, path: Path, username: str) -> Iterator[Entry
             )
         except ValueError as error:
             yield Entry(record.place, None, str(error), raw=record.value)
+        except (TypeError, AttributeError) as error:
+            yield Entry(record.place, None, f"a field is not of the expected type: {error}", raw=record.value)
+
+
+def _records(importer: PostImporter, path: Path) -> Iterator[Record]:
+    try:
+        yield from importer.records(path)
+    except (TypeError, AttributeError) as error:
+        raise Misconfigured(f"{path}: its entries are not of the expected types: {error}") from error
 
 
 def read(importer: PostImporter, path: Path, username: str) -> Iterator[RawPost | Refused]:
@@ -91,9 +104,9 @@ def read(importer: PostImporter, path: Path, username: str) -> Iterator[RawPost 
 
 
 def language_of(value: Any) -> str:
-    """Return the language that an entry states, or an empty string."""
+    """Return the language that an entry states; an empty string without one, or for one that is not ASCII."""
     found = first(value, "lang", "language", "tweet.lang")
-    return found[:8].lower() if isinstance(found, str) and found not in ("und", "") else ""
+    return found[:8].lower() if isinstance(found, str) and found.isascii() and found != "und" else ""
 
 
 def is_edited(value: Any) -> bool:

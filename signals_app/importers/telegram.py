@@ -26,6 +26,9 @@ class TelegramExport:
         """Read the messages of all channels and chats of the file, each with its chat; its place is file:message."""
         found = json_file(path)
         chats = first(found, "chats.list") or [found] if isinstance(found, dict) else []
+        if not isinstance(chats, list):
+            yield Record(f"{path}:1", "the export has no list `chats.list`")
+            return
         for chat in chats:
             messages = chat.get("messages") if isinstance(chat, dict) else None
             if not isinstance(messages, list):

@@ -41,19 +41,19 @@ class XApi:
         """
         if isinstance(value, str):
             raise ValueError(value)
-        kinds = [
-            first(one, "type") for one in first(value, "referenced_tweets") or [] if isinstance(one, dict)
-        ]
-        if "retweeted" in kinds:
+        references = first(value, "referenced_tweets") or []
+        if not isinstance(references, list):
+            raise ValueError("referenced_tweets is not a list")
+        if any(isinstance(one, dict) and one.get("type") == "retweeted" for one in references):
             return None
         text = first(value, "note_tweet.text", "text")
         written = _written(digits(first(value, "id")))
         stated = first(value, "created_at") or written.isoformat()
         post = make_post(first(value, "id"), first(value, "username") or username, text, stated)
-        if not is_edited(value):
+        history = first(value, "edit_history_tweet_ids")
+        if not isinstance(history, list) or not history or not is_edited(value):
             return post
-        of = digits(first(value, "edit_history_tweet_ids")[0])
-        return replace(post, post_id=of, posted_at=max(written, post.posted_at))
+        return replace(post, post_id=digits(history[0]), posted_at=max(written, post.posted_at))
 
 
 def _written(post_id: str) -> datetime:
@@ -76,9 +76,12 @@ def _posts(page: Record) -> Iterator[Record]:
         return
     includes = found.get("includes")
     users = includes.get("users") if isinstance(includes, dict) else None
-    names = {one.get("id"): one.get("username") for one in users or () if isinstance(one, dict)}
+    listed = [one for one in users if isinstance(one, dict)] if isinstance(users, list) else []
+    names = {one["id"]: one.get("username") for one in listed if isinstance(one.get("id"), str | int)}
     for place, one in enumerate(found["data"], start=1):
         if isinstance(one, dict):
-            yield Record(f"{page.place}:{place}", {**one, "username": names.get(one.get("author_id"))})
+            author = one.get("author_id")
+            username = names.get(author) if isinstance(author, str | int) else None
+            yield Record(f"{page.place}:{place}", {**one, "username": username})
         else:
             yield Record(f"{page.place}:{place}", "the entry is not an object")

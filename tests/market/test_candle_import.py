@@ -167,7 +167,7 @@ def test_bitfinex_arrays_have_the_close_before_high_and_low(tmp_path: Path) -> N
         (at, *(f"{float(text):.2f}" for text in texts))  # a JSON number keeps no trailing zeros
         for at, *texts in minutes(10)
     ]
-    path = tmp_path / "tBTCUSD.json"
+    path = tmp_path / "BTCUSD.json"
     path.write_text(bitfinex(rows))  # type: ignore[arg-type]
     told = imported(tmp_path / "data", path, words=["--symbol", "BTC"])
     assert told["files"][0]["format"] == "bitfinex"
@@ -354,6 +354,35 @@ def test_nothing_is_written_where_no_file_is_of_use(tmp_path: Path) -> None:
     assert not (tmp_path / "DATA/manifest.json").exists()
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_token_whose_held_file_is_damaged_stops_no_other(tmp_path: Path, stated: bool) -> None:
+    folder, paths = tmp_path / "DATA", [tmp_path / f"{token}USD_1.csv" for token in ("ETH", "XBT", "SOL")]
+    for path in paths:
+        path.write_text(kraken(minutes(10)))
+    if stated:
+        imported(folder, paths[1])
+    folder.mkdir(exist_ok=True)
+    held = folder / "candles-BTC-USD-5m.csv.gz"
+    held.write_bytes(gzip.compress(b"open_time_ms,open,high,low,close,volume\n")[:-9])
+    found = run("import", *map(str, paths), "--into", str(folder))
+    assert (found["code"], [one["symbol"] for one in found["tokens"]]) == (1, ["ETH", "SOL"])
+    (refused,) = found["refused"]
+    assert refused.startswith(f"BTC: {held}")
+    assert [bars_in(folder, token) for token in ("ETH", "SOL")] == [expected(minutes(10))] * 2
+
+
+@pytest.mark.parametrize("spoiled", ["\ud800", "\uff11"])
+def test_text_that_is_no_ascii_is_rejected_by_item(tmp_path: Path, spoiled: str) -> None:
+    items = json.loads(bitfinex(minutes(10)))
+    items.insert(3, [START * 1000, spoiled, *items[3][2:]])
+    path = tmp_path / "BTCUSD.json"
+    path.write_text(json.dumps(items))
+    told = imported(tmp_path / "DATA", path)
+    assert (told["bars"], told["files"][0]["rows"], told["code"]) == (2, 10, 0)
+    (line,) = told["files"][0]["rejected_lines"]
+    assert line.startswith(f"{path}:4: 1 is not a number")
+
+
 def test_a_checksum_of_binance_has_to_fit(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT-1m-2021-01.csv"
     path.write_text(binance(minutes(10)))
@@ -397,8 +426,11 @@ def test_verify_finds_changed_missing_and_damaged_files(tmp_path: Path) -> None:
     assert run("verify", str(folder))["problems"] == [
         f"{held.name} was changed after its import: delete it and import its sources again"
     ]
-    with pytest.raises(CommandError, match="was changed after its import"):
-        imported(folder, path)
+    found = run("import", str(path), "--into", str(folder))
+    assert (found["code"], found["tokens"]) == (1, [])
+    assert found["refused"] == [
+        f"BTC: {held} was changed after its import: delete it and import its sources again"
+    ]
     held.unlink()
     assert "is missing" in run("verify", str(folder))["problems"][0]
 

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -15,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maxxit.core import data_folder
+from maxxit.core.errors import Misconfigured
 from signals_app.importers import IMPORTERS
-from signals_app.importers.base import read
+from signals_app.importers.base import Record, read
 from signals_app.post_import import format_of, import_posts
 from signals_app.sources.base import RawPost
 from signals_app.sources.jsonl import JsonlSource
@@ -338,3 +340,115 @@ def test_every_entry_of_a_page_or_chat_is_a_post_a_refusal_or_skipped(tmp_path: 
         "Refused",
         "Refused",
     ]
+
+
+def paths_in(value: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every value within a JSON value, its own first."""
+    yield before
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in inside:
+        yield from paths_in(item, (*before, name))
+
+
+def replaced(value: Any, path: Sequence[str | int], by: Any) -> Any:
+    if not path:
+        return by
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], by)
+    return copy
+
+
+WHOLE: dict[str, Any] = {
+    "x-api": page(
+        {"id": FIRST, "text": "a", "referenced_tweets": [{"type": "quoted", "id": "1"}], "note_tweet": {"text": "b"}},
+        {"id": LATER, "text": "c", "edit_history_tweet_ids": [FIRST, LATER], "edited_unixtime": "1"},
+    ),
+    "telegram": {"chats": {"list": [chat({"text": ["a", {"type": "bold", "text": "b"}]}, {"text": "c"})]}},
+}  # fmt: skip
+OTHER = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(
+    ["\ud800", [], {}, ["1"], [["1"]], [None], {"list": 5}, {"a": []}, 1.5, str(EPOCH)]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", WHOLE)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(data=st.data())
+def test_a_value_of_any_other_type_is_refused_by_the_importer_itself(
+    tmp_path: Path, form: str, data: st.DataObject
+) -> None:
+    path = data.draw(st.sampled_from(list(paths_in(WHOLE[form]))))
+    file = written(tmp_path, "spoiled.json", json.dumps(replaced(WHOLE[form], path, data.draw(OTHER))))
+    importer = IMPORTERS.open(form)
+    for record in importer.records(file):
+        with suppress(ValueError):
+            importer.post(record.value, "alice")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoiled", "why"),
+    [
+        ("reference", {"referenced_tweets": 5}, "referenced_tweets is not a list"),
+        ("author", {"author_id": ["1"]}, "the author is missing"),
+    ],
+)
+def test_a_field_of_another_type_costs_only_its_post(
+    tmp_path: Path, name: str, spoiled: dict[str, Any], why: str
+) -> None:
+    path = written(
+        tmp_path,
+        "page.json",
+        page({"id": FIRST, "text": "spoiled", **spoiled}, {"id": LATER, "text": "good"}),
+    )
+    told = imported(tmp_path / "DATA", path)
+    assert (told["posts"], told["code"], told["files"][0]["rejected"]) == (1, 0, 1)
+    assert why in told["files"][0]["rejected_lines"][0]
+    assert [one.text for one in posts_in(tmp_path / "DATA")] == ["good"]
+
+
+def test_chats_that_are_no_list_cost_only_their_file(tmp_path: Path) -> None:
+    bad = written(tmp_path, "result.json", {"about": "", "chats": {"list": 5}})
+    told = imported(tmp_path / "DATA", bad, written(tmp_path, "good.json", POSTS))
+    assert (told["posts"], told["code"]) == (3, 1)
+    assert "result.json:1: the export has no list `chats.list`" in told["refused"][0]
+
+
+@pytest.mark.parametrize("language", ["\ud800", "дe", 5])
+def test_a_language_that_is_none_is_left_out(tmp_path: Path, language: Any) -> None:
+    path = written(tmp_path, "a.json", [{**POSTS[0], "lang": language}, {**POSTS[1], "lang": "en"}])
+    told = imported(tmp_path / "DATA", path)
+    assert (told["posts"], told["files"][0]["languages"]) == (2, {"unknown": 1, "en": 1})
+
+
+def test_a_language_that_is_none_in_the_folder_stops_no_import_and_no_list(tmp_path: Path) -> None:
+    (tmp_path / "DATA").mkdir()
+    written(
+        tmp_path / "DATA",
+        "posts.jsonl",
+        json.dumps({**POSTS[0], "username": "alice", "lang": "\ud800"}) + "\n",
+    )
+    assert imported(tmp_path / "DATA", written(tmp_path, "a.json", POSTS[1:]))["posts"] == 3
+    (account,) = run("list", str(tmp_path / "DATA"))["page"]
+    assert account["languages"] == {"unknown": 3}
+
+
+class Careless:
+    """An importer that looks at no types."""
+
+    def sniff(self, head: str) -> bool:
+        return True
+
+    def records(self, path: Path) -> Iterator[Record]:
+        for place, item in enumerate(json.loads(path.read_text())["posts"], start=1):
+            yield Record(f"{path}:{place}", item)
+
+    def post(self, value: Any, username: str) -> RawPost | None:
+        return RawPost(value["id"].strip(), username, value["text"], AT)
+
+
+def test_what_an_importer_does_not_look_at_costs_only_its_entry_or_its_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.json", {"posts": [{"id": 5, "text": "a"}, 5, {"id": "1", "text": "b"}]})
+    found = list(read(Careless(), path, "alice"))
+    assert [type(one).__name__ for one in found] == ["Refused", "Refused", "RawPost"]
+    written(tmp_path, "a.json", {"posts": 5})
+    with pytest.raises(Misconfigured, match=r"a\.json: its entries are not of the expected types"):
+        list(read(Careless(), path, "alice"))

@@ -46,7 +46,7 @@ ALIGNED = 0.9
 """Share of a file's first rows that open on the grid of its width; the others are refused by line."""
 WIDTH_ROWS = 1_000
 FEW = 12
-"""Rows from which on candles of two or three minutes are told from one-minute ones."""
+"""From this many rows on, two- and three-minute candles can be distinguished from one-minute ones."""
 LEAST, MOST = Decimal("1e-18"), Decimal("1e18")
 """Bounds of prices (USD) and volumes: what the database's columns hold."""
 ZEROS = {10: "", 13: "000", 16: "000000", 19: "000000000"}

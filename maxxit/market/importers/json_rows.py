@@ -47,7 +47,7 @@ def _field(item: Any, name: str | int) -> str:
         value = None
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError(f"it has no number {name!r}: {str(item)[:120]!r}")
-    if "," in (text := str(value)) or "\n" in text:
+    if not (text := str(value)).isascii() or "," in text or "\n" in text:
         raise ValueError(f"{name!r} is not a number: {text[:40]!r}")
     return text
 

@@ -13,9 +13,10 @@ from maxxit.core import data_folder
 from maxxit.core.commands import OpsCommand, clock_text, count, whole
 from maxxit.core.data_folder import POST, POSTS
 from maxxit.core.errors import MaxxitError
+from maxxit.core.file_imports import files_in, import_options
 from maxxit.core.terminal import Console
 from signals_app.importers import IMPORTERS
-from signals_app.post_import import Account, FileReport, accounts, files_in, import_posts
+from signals_app.post_import import SUFFIXES, Account, FileReport, accounts, import_posts
 
 WORDS = {
     "rejected": "rejected",
@@ -54,21 +55,10 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "import":
-            parser.add_argument(
-                "files",
-                nargs="+",
-                type=Path,
-                metavar="FILE|FOLDER",
-                help="also .gz or .zip; or folders of such",
-            )
-            parser.add_argument("--into", type=Path, required=True, help="data folder; it is made if needed")
+            import_options(parser, IMPORTERS, "also .gz or .zip; or folders of such")
             parser.add_argument(
                 "--username", default="", help="the author, where the files name none (an X archive)"
             )
-            parser.add_argument(
-                "--format", default="", choices=["", *sorted(IMPORTERS)], metavar="FORMAT",
-                help=f"{', '.join(sorted(IMPORTERS))} (default: detected from the first lines of each file)",
-            )  # fmt: skip
             parser.add_argument(
                 "--column", dest="columns", type=column, action="append", default=[], metavar="FIELD=COLUMN",
                 help="of CSV: the column of id, username, text or created_at, where its name is not found by itself",
@@ -93,7 +83,7 @@ class Command(OpsCommand):
         )
 
     def _import(self, options: dict[str, Any]) -> dict[str, Any]:
-        paths = files_in(options["files"])
+        paths = files_in(options["files"], SUFFIXES)
         columns = (SpinnerColumn(), TextColumn("{task.completed:,} entries"), TimeElapsedColumn())
         console = Console(file=sys.stderr, highlight=False)
         with (
@@ -124,7 +114,7 @@ class Command(OpsCommand):
             "from": report.begins, "to": report.ends, "refused": refused,
             "files": [
                 {
-                    "file": str(one.path), "format": one.format, "posts": one.posts, "sha256": one.sha256,
+                    "file": str(one.path), "format": one.format, "posts": one.rows, "sha256": one.sha256,
                     **{name: one.counts[name] for name in WORDS}, "languages": dict(one.languages),
                     "rejected_lines": one.rejected, "reasons": dict(one.reasons), "refused": one.refused,
                 }
@@ -139,8 +129,7 @@ class Command(OpsCommand):
         more = "".join(f", {one.counts[name]:,} {word}" for name, word in WORDS.items() if one.counts[name])
         spoken = ", ".join(f"{name} {times:,}" for name, times in one.languages.most_common(5))
         self.say(
-            f"{one.path.name}: {one.format}, {one.posts:,} new posts{more}"
-            + (f"; {spoken}" if spoken else "")
+            f"{one.path.name}: {one.format}, {one.rows:,} new posts{more}" + (f"; {spoken}" if spoken else "")
         )
         for line in one.rejected[:10]:
             self.say(f"  rejected {line}", "WARNING")

@@ -14,8 +14,9 @@ from maxxit.core import data_folder
 from maxxit.core.commands import OpsCommand, clock_text, count
 from maxxit.core.data_folder import CANDLES
 from maxxit.core.errors import MaxxitError, Misconfigured
+from maxxit.core.file_imports import files_in, import_options
 from maxxit.core.terminal import Console
-from maxxit.market.candle_import import FileReport, TokenReport, files_in, gaps, import_token
+from maxxit.market.candle_import import SUFFIXES, FileReport, TokenReport, gaps, import_token
 from maxxit.market.candles import Gap
 from maxxit.market.feeds.bars import BAR
 from maxxit.market.feeds.file import read_bars
@@ -54,23 +55,12 @@ class Command(OpsCommand):
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action == "import":
-            parser.add_argument(
-                "files",
-                nargs="+",
-                type=Path,
-                metavar="FILE|FOLDER",
-                help="CSV or JSON, also .gz or .zip; or folders of such",
-            )
-            parser.add_argument("--into", type=Path, required=True, help="data folder; it is made if needed")
+            import_options(parser, IMPORTERS, "CSV or JSON, also .gz or .zip; or folders of such")
             parser.add_argument(
                 "--symbol",
                 default="",
                 help="token of all the files, for example BTC (default: from each file's name)",
             )
-            parser.add_argument(
-                "--format", default="", choices=["", *sorted(IMPORTERS)], metavar="FORMAT",
-                help=f"{', '.join(sorted(IMPORTERS))} (default: detected from the first lines of each file)",
-            )  # fmt: skip
             parser.add_argument(
                 "--replace",
                 action="store_true",
@@ -108,7 +98,7 @@ class Command(OpsCommand):
 
     def _import(self, options: dict[str, Any]) -> dict[str, Any]:
         named = instrument(options["symbol"].upper()) if options["symbol"] else None
-        groups, refused = _by_token(files_in(options["files"]), named)
+        groups, refused = _by_token(files_in(options["files"], SUFFIXES), named)
         with (
             data_folder.locked(options["into"]),
             self._progress(sum(map(len, groups.values()))) as (bar, shown),
@@ -116,12 +106,15 @@ class Command(OpsCommand):
             reports = []
             for token, paths in groups.items():
                 bar.update(shown, description=token.symbol)
-                reports.append(
-                    import_token(
+                try:
+                    report = import_token(
                         options["into"], token, paths, form=options["format"], replace=options["replace"],
                         progress=lambda rows: bar.advance(shown, rows),
-                    )
-                )  # fmt: skip
+                    )  # fmt: skip
+                except MaxxitError as error:  # its held file: the other tokens are imported all the same
+                    refused.append(f"{token.symbol}: {error}")
+                else:
+                    reports.append(report)
         for report in reports:
             self._show(report, replaced=options["replace"])
             refused += [one.refused for one in report.files if one.refused]
