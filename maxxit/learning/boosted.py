@@ -67,6 +67,8 @@ def predict(trees: list[list[list[float]]], features: Floats) -> Floats:
 
     A tree is a list of nodes: `[feature, threshold, left, right]`, left where the feature is at most the threshold, and
     `[-1, value, 0, 0]` of a leaf. The first node is the root.
+
+    Raises ValueError where a row reaches no leaf, since a node of a damaged tree leads back to itself or upwards.
     """
     total = np.zeros(len(features))
     every = np.arange(len(features))
@@ -75,9 +77,14 @@ def predict(trees: list[list[list[float]]], features: Floats) -> Floats:
         feature, threshold = nodes[:, 0].astype(int), nodes[:, 1]
         branches = nodes[:, 2:].astype(int)
         at = np.zeros(len(features), dtype=int)
-        while (inner := feature[at] >= 0).any():
+        for _ in range(len(nodes)):
+            inner = feature[at] >= 0
+            if not inner.any():
+                break
             right = features[every, np.maximum(feature[at], 0)] > threshold[at]
             at = np.where(inner, branches[at, right.astype(int)], at)
+        else:
+            raise ValueError("the tree has a cycle")
         total += threshold[at]
     return total
 

@@ -208,14 +208,14 @@ def fill_caches() -> None:
     from django.db import connection
     from django.urls import get_resolver, reverse
 
-    from signals_app.reading.rules.lexicon import CUES
+    from signals_app.reading.rules.read import GRAMMARS, VERSION
 
     for model in apps.get_models(include_auto_created=True):
         model._meta.get_fields()
         model._default_manager.all().query.get_compiler(connection=connection).as_sql()
     reverse("dashboard")
     get_resolver().app_dict  # noqa: B018 -- a cached property
-    for cue in CUES:
+    for cue in GRAMMARS[VERSION].cues:  # those of the older versions are among them
         cue.pattern  # noqa: B018 -- a cached property
     set_pdeathsig(signal.SIGKILL)  # this process has it already
     for kind, abstract in itertools.product(COMMON, ABSTRACT):

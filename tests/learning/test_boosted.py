@@ -28,6 +28,23 @@ def test_a_row_gets_the_leaves_of_its_side_of_each_threshold(rows: list[tuple[fl
     assert found.tolist() == [2 * by_hand(*row) + 0.25 for row in rows]
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_damaged_tree_with_a_cycle_is_refused(left: int) -> None:
+    """A node that points at itself, and one that points upwards; rows that reach a leaf do not make up for another."""
+    to_itself_or_up = [[0, 1.5, 1, 2], [0, 1.5, left, 2], [-1, 10.0, 0, 0]]
+    assert predict([to_itself_or_up], np.array([[2.0]])).tolist() == [10.0]
+    with pytest.raises(ValueError, match="the tree has a cycle"):
+        predict([to_itself_or_up], np.array([[2.0], [1.0]]))
+
+
+def test_the_deepest_tree_of_its_nodes_is_no_cycle() -> None:
+    tree = [[0, 0.0, 1, 2]]
+    for n in range(1, 20):
+        tree += [[-1, float(n - 1), 0, 0], [0, float(n), 2 * n + 1, 2 * n + 2]]
+    tree += [[-1, 19.0, 0, 0], [-1, 20.0, 0, 0]]
+    assert predict([tree], np.array([[-1.0], [18.5], [30.0]])).tolist() == [0.0, 19.0, 20.0]
+
+
 def test_a_forecast_reads_its_features_by_name() -> None:
     rows = Rows(
         ("b", "x", "a"), np.array([[-9.0, 7.0, 2.0], [0.0, 7.0, 2.0]]), np.ones(2), 4, np.ones(2), np.ones(2)

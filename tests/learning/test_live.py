@@ -67,6 +67,19 @@ def test_a_broken_model_stops_no_other() -> None:
     assert set(Forecast.objects.values_list("model_id", flat=True)) == {shadow.pk}
 
 
+def test_a_model_with_a_damaged_tree_stops_no_other() -> None:
+    store_candles()
+    cycle = {
+        "features": ["log_volatility_1h"],
+        "trees": [[[0, -1e9, 0, 0], [-1, 1.0, 0, 0]]],
+        "z": [-1.64, -1.28, -0.67, 0.0, 0.67, 1.28, 1.64],
+    }
+    trained(state="serving", kind="lightgbm", parameters=cycle)
+    shadow = trained(state="shadow", kind="ewma", horizon_hours=24)
+    assert live.record_forecasts() == {"models": 2, "forecasts": 2, "unusable": 2}
+    assert set(Forecast.objects.values_list("model_id", flat=True)) == {shadow.pk}
+
+
 def test_a_forecast_that_is_not_a_number_is_not_stored() -> None:
     store_candles()
     row = trained(state="serving")
