@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from maxxit.core import clock
 from maxxit.market import candles, quotes
-from signals_app.reading.rules.read import Reader
+from signals_app.reading.rules.read import CHECKED_VERSION, Reader
 
 RECENT = timedelta(minutes=15)
 """Maximum age of a post for which the present quote may stand in."""
@@ -19,7 +19,7 @@ def prices_at(
 
     The price is the last five-minute close known by then; for a recent post without one, the present quote.
     """
-    reader = Reader.of(tokens)
+    reader = Reader.of(tokens, CHECKED_VERSION)
     named = [sorted(reader.priced(text)) for text, _ in posts]
     wanted = [(symbol, at) for symbols, (_, at) in zip(named, posts, strict=True) for symbol in symbols]
     if not wanted:

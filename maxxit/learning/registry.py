@@ -116,6 +116,7 @@ class TrainedElsewhere:
     data_from: datetime
     data_to: datetime
     data_sha256: str
+    """Two models of one kind with the same hash are the same fit: it covers whatever of the fit the data leave open."""
     tried: int
     parameters: dict[str, Any]
     metrics: dict[str, Any]

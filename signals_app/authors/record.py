@@ -82,7 +82,7 @@ def read_calls(
 
 def with_prices(posts: Iterable[RawPost], series: Mapping[str, Series]) -> list[Post]:
     """Return the posts with the prices at the time of writing, as the classifier gets them."""
-    reader = Reader.of(words_by_token())
+    reader = Reader.of(words_by_token(), CHECKED_VERSION)
     return [
         Post(
             post.post_id,

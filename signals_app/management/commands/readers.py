@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from maxxit.core import untrusted
 from maxxit.core.commands import OpsCommand
 from maxxit.core.errors import Misconfigured
+from maxxit.llm import recordings
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records
 from signals_app.inputs import check_output
@@ -16,6 +17,9 @@ from signals_app.reading import evaluation
 from signals_app.reading.schema import Post
 from signals_app.reading.trained import embeddings, model
 from signals_app.sources.jsonl import JsonlSource
+
+HELD_OUT = "the held-out posts"
+"""How `measured_on` of a file begins whose figures are of posts that the reader was not fitted to."""
 
 
 class Command(OpsCommand):
@@ -102,20 +106,30 @@ class Command(OpsCommand):
                 symbols=sorted(words_by_token()),
                 data_from=_time(written.get("first")),
                 data_to=_time(written.get("last")),
-                data_sha256=str(written.get("data_sha256"))[:64],
+                data_sha256=_sha256(written.get("data_sha256"), parameters),
                 tried=1,
                 parameters=parameters.model_dump(mode="json"),
                 metrics=written.get("metrics") or {},
             )
         )
-        row = stored.model
+        row, measured_on = stored.model, str(written.get("measured_on") or "unknown posts")
         self.say(f"model {row.pk} ({row}) is a {row.state}{'' if stored.new else ' already'}", "SUCCESS")
         for check in row.checks:
             self.say(
                 f"  {check['name']}: {check['value']} (limit {check['limit']}) "
                 f"{'passed' if check['passed'] else 'FAILED'}"
             )
-        return {"id": row.pk, "state": row.state, "new": stored.new, "checks": row.checks}
+        warning = ""
+        if not measured_on.startswith(HELD_OUT):
+            warning = (
+                f"these figures are of {measured_on}, not of held-out posts, which are usually read worse: measure the "
+                "reader on posts that you kept apart (`manage.py evaluate-classifier --gate`) before you promote it"
+            )
+            self.say(f"warning: {warning}", "WARNING")
+        return {
+            "id": row.pk, "state": row.state, "new": stored.new, "checks": row.checks,
+            "measured_on": measured_on, "warning": warning,
+        }  # fmt: skip
 
     def _explain(self, options: dict[str, Any]) -> dict[str, Any]:
         parameters = model.shipped(options["reader"])
@@ -139,6 +153,13 @@ def _written(name: str) -> dict[str, Any]:
     path = model.HERE / f"{name}.json" if name in model.SHIPPED else Path(name)
     model.shipped(name)  # refuses a file that holds no reader
     return dict(untrusted.loads(path.read_text(encoding="utf-8")))
+
+
+def _sha256(data_sha256: Any, parameters: model.Parameters) -> str:
+    """Return the hash of the data and the parameters: the same labels give other readers with other settings."""
+    return recordings.digest(
+        {"data_sha256": str(data_sha256), "parameters": parameters.model_dump(mode="json")}
+    )
 
 
 def _shown(share: float, ends: tuple[float, float]) -> str:

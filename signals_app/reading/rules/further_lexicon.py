@@ -1,4 +1,5 @@
-"""What `rules-4` adds to the lexicon: slang, signs, signal messages, nouns of a turn, other languages, and news feeds.
+"""What `rules-4` adds to the lexicon: slang, signs, signal messages, words for a trend reversal, other languages, and
+news feeds.
 
 Each cue is a class of words, not a sentence that somebody wrote. Cues of languages without spaces match inside a run of
 letters.
@@ -83,7 +84,7 @@ FURTHER_CUES: tuple[Cue, ...] = (
         r"§ ?(?:/ ?\w+ )?LONG <1>(?:PRICE|setup|idea|here|now)",
         r"LONGs? (?:from|at|around|near) (?:here|this|these|PRICE|LEVEL(?:support|resistance))",
     ),
-    # --- nouns of a turn ---------------------------------------------------------------------------------------
+    # --- words for a trend reversal ----------------------------------------------------------------------------
     cue(
         *("signs of a rise", UP, 10),
         r"signs? of (?:a |an |some )?(?:support|strength|bottoming|recovery|reversal|a bottom|life|demand|"

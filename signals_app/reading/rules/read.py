@@ -43,7 +43,13 @@ GRAMMARS: Mapping[str, Grammar] = {
 VERSION = "rules-4"
 """The newest; `model` of a provider with the adapter `rules` names another."""
 CHECKED_VERSION = "rules-3"
-"""The version of `signals_app.verify` and of the published author records: both stay comparable with recorded runs."""
+"""The version of `signals_app.verify`, of the published author records, and of the prices in a question.
+
+It stays while `VERSION` moves on, so that verdicts, records and the requests of recordings, which are looked up by
+their bytes, stay the same. The price: a tag that `rules-4` alone sees ("...#BTC") gets no price, whichever reader is
+asked, so that a target of that token supports other cues and is no call by itself. A lost call of such a post does less
+harm than recordings that no longer answer; `reader-1` was fitted to prices of this version, too.
+"""
 THRESHOLD = 8
 """Minimum weight of a called token."""
 MAX_TEXT = 4000

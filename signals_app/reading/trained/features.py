@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from signals_app.reading.rules import marks, positions, targets
-from signals_app.reading.rules.read import Evidence, Reader
+from signals_app.reading.rules.read import MAX_TEXT, Evidence, Reader
 from signals_app.reading.rules.text import MASK, Sentence, fold, sentences
 
 OTHER = "¤"
@@ -45,12 +45,13 @@ _MARKS = {
 
 def by_token(reader: Reader, text: str, prices: Mapping[str, Decimal]) -> dict[str, dict[str, float]]:
     """Return symbol -> feature -> value for each listed token that the author's own words name."""
-    folded = fold(text[:4000])
-    parts = sentences(folded, reader.words)
+    text = text[:MAX_TEXT]
+    parts = sentences(fold(text), reader.words)
     symbols = list(dict.fromkeys(mention.symbol for part in parts for mention in part.mentions))
     evidence = reader.evidence(text, prices)
+    of_post = dict(_of_post(symbols, parts, text))
     return {
-        symbol: dict(_features(symbol, symbols, parts, text, evidence, prices))
+        symbol: dict(_features(symbol, symbols, parts, of_post, evidence, prices))
         for symbol in symbols[:MOST_TOKENS]
     }
 
@@ -64,13 +65,13 @@ def _features(
     symbol: str,
     symbols: Sequence[str],
     parts: Sequence[Sentence],
-    text: str,
+    of_post: Mapping[str, float],
     evidence: Mapping[str, Evidence],
     prices: Mapping[str, Decimal],
 ) -> Iterator[tuple[str, float]]:
     """Yield the features of the post about one token; all lie between 0 and 1 or near it."""
     yield from _of_grammar(evidence.get(symbol), evidence, symbol)
-    yield from _of_post(symbols, parts, text)
+    yield from of_post.items()
     about = list(_about(symbol, parts, len(symbols) == 1))
     counted: Counter[str] = Counter()
     for part, named in about:
@@ -144,6 +145,7 @@ def _of_numbers(text: str, price: Decimal | None) -> Iterator[str]:
 
 
 def _of_post(symbols: Sequence[str], parts: Sequence[Sentence], text: str) -> Iterator[tuple[str, float]]:
+    """Yield the features that are the same for every token of the post."""
     yield "tokens", min(len(symbols), 5) / 5
     yield "sentences", min(len(parts), 6) / 6
     yield "length", min(len(text), 280) / 280
@@ -159,11 +161,19 @@ def _of_post(symbols: Sequence[str], parts: Sequence[Sentence], text: str) -> It
         yield "reply", 1.0
     if "“" in "".join(part.text for part in parts):
         yield "quotation", 1.0
-    if re.search(r"…\s*(?:http\S*)?\s*$", text):
+    if _is_truncated(text):
         yield "truncated", 1.0
     hashtags = len(re.findall(r"(?<!\w)#\w", text))
     yield "hashtags", min(hashtags, 6) / 6
     yield "numbers", min(len(re.findall(r"\d[\d.,]*", text)), 8) / 8
+
+
+def _is_truncated(text: str) -> bool:
+    """Return whether a text ends with an ellipsis, or with one and a link after it."""
+    *before, last = text.rsplit(maxsplit=1) or [""]
+    if last.endswith("…") or "…http" in last:
+        return True
+    return bool(before) and before[0].endswith("…") and last.startswith("http")
 
 
 def _of_grammar(

@@ -12,12 +12,20 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from maxxit.core import untrusted
 from maxxit.core.errors import Misconfigured
 from signals_app.reading.rules import marks
-from signals_app.reading.rules.read import LexicalReading, Reader
+from signals_app.reading.rules.read import GRAMMARS, LexicalReading, Reader
 from signals_app.reading.schema import Post
 from signals_app.reading.trained import embeddings
 from signals_app.reading.trained.features import by_token, is_of_grammar
@@ -30,6 +38,16 @@ NAMED = 6
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
+def _empty_or_whole(vector: list[float]) -> list[float]:
+    if len(vector) not in (0, embeddings.DIMENSIONS):
+        raise ValueError(f"has {len(vector)} numbers: none or {embeddings.DIMENSIONS}")
+    return vector
+
+
+Vector = Annotated[list[Number], AfterValidator(_empty_or_whole)]
+"""Numbers of the dimensions of an embedding; empty where none is used."""
+
+
 class Linear(BaseModel):
     """One linear model: bias, weight by feature, and weights of the embedding where it uses one."""
 
@@ -37,12 +55,14 @@ class Linear(BaseModel):
 
     bias: Number
     weights: dict[str, Number]
-    embedding: list[Number] = Field(default=[], max_length=embeddings.DIMENSIONS)
+    embedding: Vector = []
 
     def score(self, features: Mapping[str, float], vector: Sequence[float]) -> float:
-        """Return the log odds."""
+        """Return the log odds. `vector` is the centred embedding; it is not read where the model uses none."""
         known = sum(self.weights[name] * value for name, value in features.items() if name in self.weights)
-        return self.bias + known + sum(a * b for a, b in zip(self.embedding, vector, strict=False))
+        if not self.embedding:
+            return self.bias + known
+        return self.bias + known + sum(a * b for a, b in zip(self.embedding, vector, strict=True))
 
 
 class Parameters(BaseModel):
@@ -61,13 +81,28 @@ class Parameters(BaseModel):
     offset: Number
     threshold: Annotated[float, Field(gt=0, lt=1)]
     """Probability from which a post is a call."""
-    mean: list[Number] = Field(default=[], max_length=embeddings.DIMENSIONS)
+    mean: Annotated[Vector, Field(validate_default=True)] = []
     """Of the embeddings of the training posts; removed before use."""
+
+    @field_validator("grammar")
+    @classmethod
+    def _known(cls, grammar: str) -> str:
+        if grammar not in ("", *GRAMMARS):
+            raise ValueError(f"no version {grammar!r} of the grammar: empty, {', '.join(GRAMMARS)}")
+        return grammar
+
+    @field_validator("mean")
+    @classmethod
+    def _is_there_for_embeddings(cls, mean: list[float], info: ValidationInfo) -> list[float]:
+        used = [name for name in ("call", "long") if name in info.data and info.data[name].embedding]
+        if used and not mean:
+            raise ValueError(f"is empty, but {used[0]}.embedding is not")
+        return mean
 
     @property
     def embeds(self) -> bool:
         """Whether the model needs embeddings."""
-        return bool(self.call.embedding)
+        return bool(self.call.embedding or self.long.embedding)
 
 
 @dataclass(frozen=True)

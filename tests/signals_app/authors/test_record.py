@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -16,11 +17,13 @@ from maxxit.events.models import Event
 from maxxit.market import candles
 from maxxit.market.feeds.bars import BAR, Bar
 from signals_app import revise
-from signals_app.authors.record import stored_calls, stored_records, update
+from signals_app.authors.backtest import BAR_SECONDS, Series
+from signals_app.authors.record import stored_calls, stored_records, update, with_prices
 from signals_app.management.commands import authors
 from signals_app.models import CtPost, ImpactFactorHistory
 from signals_app.policy import policy
-from signals_app.reading.rules.read import CHECKED_VERSION
+from signals_app.prices_at import prices_at
+from signals_app.reading.rules.read import CHECKED_VERSION, VERSION, Reader
 from signals_app.sources.base import RawPost
 from tests import builders as make
 from tests.builders import T0, RecordedClock
@@ -47,6 +50,20 @@ def called(username: str, *, ago: timedelta) -> CtAccount:
     one = CtAccount.objects.filter(x_username=username).first() or make.account(username=username)
     make.candidate(one, posted_at=T0 - ago, ingested_at=T0 - ago)
     return one
+
+
+@pytest.mark.django_db
+def test_a_question_has_the_prices_of_the_tokens_that_the_checked_version_sees(time: RecordedClock) -> None:
+    """Recorded requests are looked up by their bytes: a newer version of the grammar adds no price to them."""
+    bars("0.5", days=1)
+    words, ones = {"ETH": ["eth"]}, np.ones(1)
+    series = {"ETH": Series(np.array([int(T0.timestamp()) - BAR_SECONDS]), ones, ones, ones, ones)}
+    assert Reader.of(words, VERSION).priced("Alts...#ETH will go far") == {"ETH"}
+    for text, priced in (("$ETH will go far", {"ETH"}), ("Alts...#ETH will go far", set())):
+        assert Reader.of(words, CHECKED_VERSION).priced(text) == priced
+        [prices] = prices_at([(text, T0)], words)
+        [post] = with_prices([RawPost("1", "one", text, T0)], series)
+        assert prices.keys() == post.prices.keys() == priced
 
 
 @pytest.mark.django_db

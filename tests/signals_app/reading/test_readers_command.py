@@ -80,6 +80,37 @@ def test_a_reader_is_stored_with_its_verdict_and_not_promoted() -> None:
 
 
 @pytest.mark.django_db
+def test_another_fit_to_the_same_data_is_another_row(tmp_path: Path) -> None:
+    written = json.loads((model.HERE / "reader-1.json").read_text())
+    ids = []
+    for slope in (written["parameters"]["slope"], 0.5):
+        path = tmp_path / f"{slope}.json"
+        path.write_text(json.dumps(written | {"parameters": written["parameters"] | {"slope": slope}}))
+        told = run("store", str(path))
+        assert told["new"]
+        ids.append(told["id"])
+        assert (run("store", str(path))["id"], run("store", str(path))["new"]) == (told["id"], False)
+    assert [TrainedModel.objects.get(pk=pk).parameters["slope"] for pk in ids] == [
+        written["parameters"]["slope"],
+        0.5,
+    ]
+    assert (run("store", "reader-1")["id"], run("store", "reader-1")["new"]) == (ids[0], False)
+
+
+@pytest.mark.django_db
+def test_figures_that_are_not_of_held_out_posts_are_stored_with_a_warning(tmp_path: Path) -> None:
+    written = json.loads((model.HERE / "reader-1.json").read_text())
+    assert run("store", "reader-1")["warning"] == ""
+    path = tmp_path / "own.json"
+    for measured_on in ("the training posts, by readers fitted without the author", None):
+        path.write_text(json.dumps(written | {"measured_on": measured_on}))
+        out = StringIO()
+        call_command("readers", "store", str(path), stdout=out)
+        assert f"warning: these figures are of {measured_on or 'unknown posts'}" in out.getvalue()
+        assert "not of held-out posts" in run("store", str(path))["warning"]
+
+
+@pytest.mark.django_db
 def test_the_provider_reads_with_the_model_that_serves() -> None:
     with pytest.raises(Misconfigured, match="no trained reader serves"):
         Trained().complete(request("Just longed $BTC"))

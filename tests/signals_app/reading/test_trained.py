@@ -1,6 +1,7 @@
 """The trained reader: its features, its fit on a separable problem, calibration, parameters, and the gate."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from maxxit.learning import gates
 from maxxit.learning.metrics import ReadingMetrics
 from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Judged, Label
-from signals_app.reading.rules.read import Reader
+from signals_app.reading.rules.read import MAX_TEXT, Reader
 from signals_app.reading.schema import Post, Reading
-from signals_app.reading.trained import fit, model
+from signals_app.reading.trained import embeddings, features, fit, model
 from signals_app.reading.trained.features import by_token
 from signals_app.reading.trained.fit import Row
 
@@ -113,17 +114,71 @@ def test_rows_written_for_training_are_never_measured() -> None:
 def test_parameters_that_are_not_a_readers_are_refused(tmp_path: Path) -> None:
     good = json.loads((model.HERE / "reader-1.json").read_text())
     parameters = good["parameters"]
-    several: list[dict[str, Any]] = [
-        {},
-        {"parameters": {}},
-        {"parameters": parameters | {"slope": float("nan")}},
-        {"parameters": parameters | {"more": 1}},
+    whole, short = [0.1] * embeddings.DIMENSIONS, [0.1] * (embeddings.DIMENSIONS - 1)
+
+    def embedded(name: str, vector: list[float]) -> dict[str, Any]:
+        return {name: parameters[name] | {"embedding": vector}}
+
+    several: list[tuple[dict[str, Any], str]] = [
+        ({}, "has no parameters"),
+        ({"parameters": {}}, "kind: "),
+        ({"parameters": parameters | {"slope": float("nan")}}, "slope: "),
+        ({"parameters": parameters | {"more": 1}}, "more: "),
+        ({"parameters": parameters | {"grammar": "rules-9"}}, "grammar: .*'rules-9'.*rules-4"),
+        ({"parameters": parameters | embedded("call", whole)}, "mean: .*empty, but call"),
+        ({"parameters": parameters | embedded("long", whole) | {"mean": []}}, "mean: .*empty, but long"),
+        ({"parameters": parameters | embedded("call", short) | {"mean": whole}}, "call.embedding: .*383"),
+        ({"parameters": parameters | embedded("long", short) | {"mean": whole}}, "long.embedding: .*383"),
+        ({"parameters": parameters | embedded("call", whole) | {"mean": short}}, "mean: .*383"),
     ]
-    for wrong in several:
-        path = tmp_path / f"{len(json.dumps(wrong))}.json"
+    for number, (wrong, said) in enumerate(several):
+        path = tmp_path / f"{number}.json"
         path.write_text(json.dumps(wrong))
-        with pytest.raises(Misconfigured):
+        with pytest.raises(Misconfigured, match=f"^{path}.*{said}"):
             model.shipped(str(path))
+
+
+@pytest.mark.parametrize("names", [("call",), ("long",), ("call", "long")])
+def test_either_model_may_use_the_embedding(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = json.loads((model.HERE / "reader-1.json").read_text())["parameters"]
+    weights, mean = [100.0] + [0.0] * (embeddings.DIMENSIONS - 1), [0.0] * embeddings.DIMENSIONS
+    for name in names:
+        parameters[name]["embedding"] = weights
+    reader = model.TrainedReader.of(model.parse(parameters | {"mean": mean}, "test"), TOKENS)
+    assert reader.parameters.embeds
+    for sign in (1.0, -1.0):
+        vector = [sign, *mean[1:]]
+        monkeypatch.setattr(embeddings, "embed", lambda texts, vector=vector: [vector] * len(texts))
+        [found] = reader.read([Post("1", "a", "Just longed $BTC, target 50k")])
+        assert found.candidate == ("call" not in names or sign > 0)
+        if found.candidate:
+            assert found.sentiment == ("bullish" if "long" not in names or sign > 0 else "bearish")
+
+
+def test_features_are_of_the_characters_that_are_read() -> None:
+    reader, post = Reader.of(TOKENS), "I'm long $BTC, short $ETH "
+    read = post + "x " * ((MAX_TEXT - len(post)) // 2)
+    assert len(read) == MAX_TEXT
+    assert by_token(reader, f"{read} @a #b 12 http://a.b …", {}) == by_token(reader, read, {})
+
+
+def test_the_features_of_the_post_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, compute = [], features._of_post
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return compute(*arguments)
+
+    monkeypatch.setattr(features, "_of_post", counted)
+    found = by_token(Reader.of(TOKENS), "I'm long $BTC and I'm short $ETH …", {})
+    assert (len(found), len(asked)) == (2, 1)
+    assert all(one["truncated"] for one in found.values())
+
+
+@given(st.lists(st.sampled_from(["…", "http", "://a", "a", "h", " ", "\n", "\t", "\u00a0"]), max_size=9))
+def test_a_text_is_truncated_where_it_ends_with_an_ellipsis_and_perhaps_a_link(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert features._is_truncated(text) == bool(re.search(r"…\s*(?:http\S*)?\s*$", text))
 
 
 def test_the_reader_that_comes_with_the_code_does_not_pass_its_gate() -> None:
