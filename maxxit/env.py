@@ -32,6 +32,8 @@ PREPARED = {"server_side_binding": True, "prepare_threshold": 1}
 """Connection options: Postgres plans a statement that comes a second time once and keeps the plan."""
 PLANS_ONCE = {"PREPARED_STATEMENTS": "true", "CONN_MAX_AGE": "600"}
 """Environment of a worker that keeps plans: it keeps them as long as its connection."""
+KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Connection options, in seconds: a session that only holds a lock is idle, and a firewall drops what is idle."""
 BY_INDEX = {"enable_seqscan": "off"}
 """A plan that is kept (of a statement, or of a foreign-key check) may have been made while a table was nearly empty.
 With this it uses an index all the same, and is still good when the table has grown."""
@@ -200,7 +202,8 @@ class Env(BaseSettings):
         # No parameter of a session: it would be one of whichever session comes next. `manage.py roles` limits the role.
         pooled = self._entry(self.database_url) | {"DISABLE_SERVER_SIDE_CURSORS": True}
         own = self.model_copy(update={"database_pool": 0}).database()
-        return {"default": pooled, session: own | {"TEST": {"MIRROR": "default"}}}
+        options = KEEPALIVES | own["OPTIONS"]
+        return {"default": pooled, session: own | {"OPTIONS": options, "TEST": {"MIRROR": "default"}}}
 
     def database(self) -> dict[str, Any]:
         """Return the DATABASES entry of Postgres itself, with limits on statements, locks and idle transactions."""

@@ -192,6 +192,7 @@ def warm_up() -> None:
     left = [one for one in connections.all(initialized_only=True) if one.connection is not None]
     if threading.active_count() > 1 or left:
         raise RuntimeError(f"an import has left something open: {threading.enumerate()}, {left}")
+    _read_settings()
     gc.collect()
     gc.freeze()  # the collector would write to shared memory
 
@@ -220,7 +221,6 @@ def fill_caches() -> None:
     set_pdeathsig(signal.SIGKILL)  # this process has it already
     for kind, abstract in itertools.product(COMMON, ABSTRACT):
         issubclass(kind, abstract)
-    _read_settings()
 
 
 def serve(supervisor: socket.socket) -> list[str] | None:

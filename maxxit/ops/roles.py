@@ -58,7 +58,7 @@ def let_create_databases(cursor: Any, name: str, allowed: bool) -> None:
 
 
 def limit(cursor: Any, name: str, limits: Mapping[str, str]) -> None:
-    """Give each session of a role these parameters, whoever opens it: a pooler opens them without ours."""
+    """Set these parameters as defaults of the role: a pooler opens sessions without our connection options."""
     for parameter, value in limits.items():
         statement = sql.SQL("ALTER ROLE {} SET {} = {}")
         cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(parameter), sql.Literal(value)))

@@ -137,7 +137,14 @@ def _stage_lock(name: str) -> Iterator[bool]:
         try:
             yield True
         finally:
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"stage:{name}"])
+            try:
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"stage:{name}"])
+            except OperationalError as error:
+                if timed_out(error):
+                    raise
+                # The session has ended, and the server has released the lock with it.
+                log.warning("stage_lock_lost", stage=name, error=str(error))
+                own_session().close_if_unusable_or_obsolete()
 
 
 def due_slot(entry: str) -> datetime:

@@ -130,9 +130,20 @@ def test_the_process_is_told_where_it_may_connect(
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "lines", ["says({'done': False})", "sys.exit(1)", "time.sleep(30)", "print('{', flush=True)"]
-)
+FAILURES = {
+    "not sent": "says({'done': False})",
+    "ends": "sys.exit(1)",
+    "hangs": "time.sleep(30)",
+    "half a line": "print('{', flush=True)",
+    "dies before its answer": "os.close(0); says({'connect': ['93.184.216.34', 443]})",
+    "unknown word": "says({'sent': True})",
+    "no object": "says(1)",
+    "no address": "says({'connect': 5})",
+    "no truth value": "says({'done': 'no'})",
+}
+
+
+@pytest.mark.parametrize("lines", FAILURES.values(), ids=FAILURES)
 def test_what_was_not_sent_is_sent_again(
     child: Callable[[str], None], lines: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +152,16 @@ def test_what_was_not_sent_is_sent_again(
     with pytest.raises(Retryable) as error:
         Apprise().send(message())
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("lines", FAILURES.values(), ids=FAILURES)
+def test_an_address_that_could_not_be_read_is_refused(
+    child: Callable[[str], None], lines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apprise, "RULES", egress.Rules(max_seconds=0.7))
+    child(lines)
+    with pytest.raises(Rejected, match="does not understand"):
+        Apprise().verify(URL)
 
 
 def test_the_process_has_the_message_and_nothing_of_our_environment(

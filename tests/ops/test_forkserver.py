@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,27 @@ def test_another_has_nothing_of_the_environment_of_the_first(supervisor: Supervi
     assert ended(fork(supervisor, [sys.executable, str(script)], "second")) == 3
     shown = said(supervisor, "second")
     assert (shown["mark"], shown["kept"]) == (None, 60)
+
+
+LEAVES = """
+from maxxit.ops import forkserver
+fill = forkserver.fill_caches
+def leaves_a_connection():
+    from django.db import connection
+    connection.connection = object()
+    fill()
+forkserver.fill_caches = leaves_a_connection
+forkserver.warm_up()
+"""
+
+
+def test_it_forks_nothing_while_a_connection_is_open() -> None:
+    environ = os.environ | {"DJANGO_SETTINGS_MODULE": "maxxit.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES], env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: an import has left something open" in done.stderr
 
 
 def test_it_shows_the_command_and_runs_modules(supervisor: Supervisor) -> None:

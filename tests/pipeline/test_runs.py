@@ -168,6 +168,25 @@ def test_a_pass_that_loses_the_database_while_it_waits_for_its_turn_fails(empty_
     assert run_stage("execute", outer)["out"] == 0
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_finished_pass_whose_session_has_ended_is_no_failure(empty_cache: None) -> None:
+    def loses_its_session() -> Counts:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            pid = cursor.fetchone()
+
+        def end() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+
+        at_once([end])
+        return Counts(3, 2)
+
+    assert run_stage("execute", loses_its_session)["out"] == 2
+    assert StageRun.objects.get().error == ""
+    assert run_stage("execute", step())["out"] == 2
+
+
 def _waits(pid: int) -> bool:
     """Return whether a session waits for an advisory lock."""
     with connection.cursor() as cursor:

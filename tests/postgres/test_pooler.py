@@ -96,6 +96,21 @@ def test_a_lock_that_is_held_over_transactions_is_one_sessions_own(
 
 
 @pytest.mark.django_db
+def test_a_pass_outlives_the_session_of_its_lock(urls: dict[str, str], behind: ConnectionHandler) -> None:
+    """The session is idle during a pass. Where it ended, the server has released the lock: the pass is no failure."""
+    assert behind.settings[SESSION]["OPTIONS"]["keepalives_idle"] == 30
+    with runs._stage_lock("execute") as acquired:
+        assert acquired
+        with behind[SESSION].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [pid] = cursor.fetchone()
+        with psycopg.connect(urls["DATABASE_DIRECT_URL"], autocommit=True) as other:
+            assert other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
+    with runs._stage_lock("execute") as acquired:  # in a new session
+        assert acquired
+
+
+@pytest.mark.django_db
 def test_a_transaction_reads_large_results_and_shares_no_parameters(behind: ConnectionHandler) -> None:
     assert behind.settings["default"]["DISABLE_SERVER_SIDE_CURSORS"]
     assert "options" not in behind.settings["default"]["OPTIONS"]

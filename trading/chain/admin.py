@@ -186,7 +186,7 @@ class WatchedAddressForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "user" in self.fields:  # none is there for who may only read
+        if "user" in self.fields:  # absent for users who may only read
             self.fields["user"].required = False
         if "chain_id" in self.fields:
             names = [(one.chain_id, name) for name, one in sorted(chains.all_chains().items())]

@@ -109,14 +109,17 @@ def _schema(address: str) -> str:
 
 
 def _run(job: dict[str, Any], rules: egress.Rules) -> Outcome:
-    """Do a job in a process of its own, which ends within the time of the rules."""
+    """Do a job in a process of its own, which ends within the time of the rules.
+
+    Where the process cannot be started, dies, or says what is no line of its protocol, the job is not done.
+    """
     outcome = Outcome()
-    with _child(rules.max_seconds) as (asks, answers), suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError), _child(rules.max_seconds) as (asks, answers):
         _say(answers, job)
         for line in asks:
             said = json.loads(line)
             if "done" in said:
-                outcome.done = said["done"]
+                outcome.done = said["done"] is True
                 break
             host, port = said["connect"]
             admitted = _admits(host, port, rules)

@@ -82,7 +82,10 @@ class Parent:
 
 
 def guard(parent: Parent) -> None:
-    """Refuse, with PermissionError, what a message needs not. For the rest of this process: hooks cannot be removed."""
+    """Refuse, with PermissionError, what a message does not need.
+
+    For the rest of this process: hooks cannot be removed.
+    """
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event in SENT:
