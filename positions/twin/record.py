@@ -295,7 +295,7 @@ def _trades(closed: Sequence[Position]) -> list[_Trade]:
         if pk in partial and position.closed_at is not None and position.closed_at > waits_since:
             continue
         value = None
-        # One whose rows do not all wait was compared before, or given up.
+        # If a row no longer waits, the trade was compared before or given up.
         if pk in entries and pk not in partial and all(row.awaits_close for row in exits[pk]):
             try:
                 value = _trade_value(entries[pk], exits[pk])
