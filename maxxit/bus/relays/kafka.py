@@ -22,7 +22,8 @@ SCHEMAS = Path(__file__).parent.parent / "schemas"
 MAGIC = 0
 REGISTRY_SECONDS = 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-OURS = {"bootstrap.servers", "acks", "enable.idempotence", "sasl.password"}
+MICROSECOND = timedelta(microseconds=1)
+OURS = {"bootstrap.servers", "acks", "enable.idempotence", "delivery.report.only.error", "sasl.password"}
 """Settings of librdkafka that `settings` may not change."""
 EXTRA = (
     "config/bus.yaml: kafka needs confluent-kafka: `pip install --require-hashes -r requirements-kafka.txt`"
@@ -85,6 +86,7 @@ class Kafka:
             **client_settings(servers, settings),
             "acks": "all",
             "enable.idempotence": True,
+            "delivery.report.only.error": True,
             "linger.ms": 20,
             "message.timeout.ms": int(timeout_seconds * 1000),
         }
@@ -113,15 +115,14 @@ class Kafka:
             return
         errors: list[Any] = []
 
-        def delivered(error: Any, _message: Any) -> None:
-            if error is not None:
-                errors.append(error)
+        def failed(error: Any, _message: Any) -> None:
+            errors.append(error)
 
         try:
             with self._known_errors():
                 producer = self._opened()
                 for one in chosen:
-                    self._produce(producer, one, delivered)
+                    self._produce(producer, one, failed)
                 left = producer.flush(self._timeout)
         except MaxxitError:
             self._drop()
@@ -147,7 +148,7 @@ class Kafka:
             {
                 "event_id": message.event_id,
                 "name": message.name,
-                "ts": (message.at - EPOCH) // timedelta(microseconds=1),
+                "ts": (message.at - EPOCH) // MICROSECOND,
                 "source": SOURCE,
                 "schema_version": SCHEMA_VERSION,
                 "subject": message.subject,
@@ -159,7 +160,7 @@ class Kafka:
         )
         return out.getvalue()
 
-    def _produce(self, producer: Any, message: Message, delivered: Any) -> None:
+    def _produce(self, producer: Any, message: Message, failed: Any) -> None:
         """Queue one message; where the queue is full, wait for a part of it."""
         value, key = self.value(message), message.key.encode()
         while True:
@@ -170,7 +171,7 @@ class Kafka:
                     key,
                     headers=[("event_id", message.event_id.encode())],
                     timestamp=int(message.at.timestamp() * 1000),
-                    on_delivery=delivered,
+                    on_delivery=failed,
                 )
             except BufferError:
                 producer.poll(0.1)
