@@ -5,7 +5,7 @@ worse one is assumed. A bar that opens beyond the stop fills at its open; one th
 target. Returns are percent of the entry price, positive where the author was right.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from maxxit.market.feeds.bars import BAR
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Side = Literal["long", "short"]
 BAR_SECONDS = int(BAR.total_seconds())
 LONGEST_WAIT = 3600
@@ -29,7 +31,7 @@ RUN_PCT, FALL_PCT, RUN_FOR = 3.0, 3.0, timedelta(hours=4)
 class Series:
     """Five-minute bars of one token, oldest first; prices in USD."""
 
-    opened: NDArray[np.int64]
+    opened: Ints
     """Seconds since 1970, UTC."""
     open: Floats
     high: Floats
@@ -60,6 +62,12 @@ class Series:
         if index >= len(self.opened) or self.opened[index] - known_at > LONGEST_WAIT:
             return None
         return index
+
+    def entries(self, known_at: Ints) -> Ints:
+        """Return `entry` of each moment, without those for which no bar opens within an hour."""
+        places = np.searchsorted(self.opened, known_at, side="left")
+        waits = self.opened[np.minimum(places, len(self.opened) - 1)] - known_at
+        return np.asarray(places[(places < len(self.opened)) & (waits <= LONGEST_WAIT)], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ class _Path:
         return cls(moved(series.open), best, worst, moved(series.close))
 
 
-def _first(hit: NDArray[np.bool_]) -> int:
+def _first(hit: Bools) -> int:
     """Return the index of the first True; the length when there is none."""
     return int(hit.argmax()) if hit.any() else len(hit)
 
@@ -176,3 +184,77 @@ def pumped(series: Series, place: int, side: Side) -> bool | None:
     )
     path = _Path.of(series, place, day, side)
     return _highest(path.best[: run - place]) >= RUN_PCT and float(path.close[-1]) <= -FALL_PCT
+
+
+class _Extremes:
+    """The lowest or highest price of each run of 1, 2, 4 … bars: where a price is reached is found in a few steps."""
+
+    def __init__(self, prices: Floats, *, highest: bool) -> None:
+        extreme = np.maximum if highest else np.minimum
+        self._of = [prices]
+        """Of 2ⁿ bars, by their first one."""
+        while 2 << len(self._of) - 1 <= len(prices):
+            half = 1 << len(self._of) - 1
+            self._of.append(extreme(self._of[-1][:-half], self._of[-1][half:]))
+
+    def first(self, places: Ints, reached: Callable[[Floats], Bools]) -> Ints:
+        """Return the first bar from each place on whose price is `reached`; the number of bars where none is.
+
+        Args:
+            reached: of one price for each place; true of every more extreme price where it is true of one.
+        """
+        found, count = places.copy(), len(self._of[0])
+        for power in reversed(range(len(self._of))):
+            extremes, width = self._of[power], 1 << power
+            whole = found + width <= count
+            rest = extremes[np.where(whole, found, 0)]
+            found += width * (whole & ~reached(rest))
+        return found
+
+
+class Entries:
+    """Entries at the opens of many bars, backtested together: the figures of `outcomes` and `pumped` for each.
+
+    The cost of one grows with the logarithm of the number of bars.
+    """
+
+    def __init__(self, series: Series, places: Ints, side: Side) -> None:
+        self._series, self._places = series, places
+        self._starts, self._prices = series.opened[places], series.open[places]
+        self._sign = 100.0 if side == "long" else -100.0
+        high, low = _Extremes(series.high, highest=True), _Extremes(series.low, highest=False)
+        self._best, self._worst = (high, low) if side == "long" else (low, high)
+
+    def nets(self, horizons: Sequence[timedelta], terms: Terms) -> dict[timedelta, list[float]]:
+        """Return the net percent of each entry whose horizon ended within the bars, in the order of the entries."""
+        stop = self._worst.first(self._places, lambda price: self._moved(price) <= -terms.stop_loss_pct)
+        target = self._best.first(self._places, lambda price: self._moved(price) >= terms.take_profit_pct)
+        last = len(self._series.opened) - 1
+        at_stop = np.minimum(self._moved(self._series.open[np.minimum(stop, last)]), -terms.stop_loss_pct)
+        nets = {}
+        for horizon in horizons:
+            end = self._end(horizon)
+            at_end = self._moved(self._series.close[end - 1])
+            gross = np.where(target < end, terms.take_profit_pct, at_end)
+            gross = np.where((stop < end) & (stop <= target), at_stop, gross)
+            nets[horizon] = (gross - terms.cost_pct)[self._ended(horizon)].tolist()
+        return nets
+
+    def pumped(self) -> list[bool]:
+        """Return `pumped` of each entry for which it is known."""
+        run = self._best.first(self._places, lambda price: self._moved(price) >= RUN_PCT)
+        fell = self._moved(self._series.close[self._end(DAY) - 1]) <= -FALL_PCT
+        known: list[bool] = ((run < self._end(RUN_FOR)) & fell)[self._ended(DAY)].tolist()
+        return known
+
+    def _moved(self, prices: Floats) -> Floats:
+        """Return one price for each entry in percent of the entry price, positive where the author is right."""
+        return np.multiply(prices / self._prices - 1, self._sign, dtype=np.float64)
+
+    def _end(self, span: timedelta) -> Ints:
+        """Return the first bar that opens after each entry and the span."""
+        ends = np.searchsorted(self._series.opened, self._starts + span.total_seconds(), side="left")
+        return np.asarray(ends, dtype=np.int64)
+
+    def _ended(self, span: timedelta) -> Bools:
+        return np.asarray(self._starts + span.total_seconds() <= self._series.until)

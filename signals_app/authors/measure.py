@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from zlib import crc32
 
+import numpy as np
+
 from signals_app.authors import impact
-from signals_app.authors.backtest import DAY, Outcome, Series, Side, Terms, outcomes, pumped
+from signals_app.authors.backtest import DAY, Entries, Outcome, Series, Side, Terms, outcomes, pumped
 from signals_app.authors.statistics import Estimate, benjamini_hochberg, binomial_tail, estimate
 
 HORIZONS = (
@@ -164,16 +166,12 @@ def _benchmark(calls: Sequence[Call], series: Mapping[str, Series], by: Measure)
     if not calls:
         return benchmark
     first, last = (int(calls[place].known_at.timestamp()) for place in (0, -1))
-    moments = range(first, last + 1, int(BENCHMARK_STEP.total_seconds()))
+    moments = np.arange(first, last + 1, int(BENCHMARK_STEP.total_seconds()))
     for token, side in sorted({(call.token, call.side) for call in calls if call.token in series}):
-        bars = series[token]
-        places = [place for moment in moments if (place := bars.entry(moment)) is not None]
-        nets: dict[timedelta, list[float]] = defaultdict(list)
-        for place in places:
-            for horizon, outcome in outcomes(bars, place, side, by.horizons, by.terms).items():
-                nets[horizon].append(outcome.net_pct)
-        benchmark.means[token, side] = {horizon: sum(net) / len(net) for horizon, net in nets.items()}
-        known = [pump for place in places if (pump := pumped(bars, place, side)) is not None]
+        entries = Entries(series[token], series[token].entries(moments), side)
+        nets = entries.nets(by.horizons, by.terms)
+        benchmark.means[token, side] = {horizon: sum(net) / len(net) for horizon, net in nets.items() if net}
+        known = entries.pumped()
         benchmark.pumps[token, side] = sum(known) / len(known) if known else 0.0
     return benchmark
 

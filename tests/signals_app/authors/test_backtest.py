@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signals_app.authors.backtest import BAR_SECONDS, Outcome, Series, Side, Terms, outcomes, pumped
+from signals_app.authors.backtest import (
+    BAR_SECONDS,
+    Entries,
+    Outcome,
+    Series,
+    Side,
+    Terms,
+    outcomes,
+    pumped,
+)
 
 HOUR = timedelta(hours=1)
 TERMS = Terms(take_profit_pct=10, stop_loss_pct=5, cost_pct=0.3)
@@ -117,3 +126,28 @@ def test_no_outcome_is_better_than_the_target_or_than_its_best_moment(
     assert found.gross_pct <= found.favourable_pct + 1e-9
     assert -found.adverse_pct <= found.gross_pct + 1e-9
     assert min(found.favourable_pct, found.adverse_pct) >= 0
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+@given(st.data())
+def test_many_entries_together_give_what_each_gives_by_itself(side: Side, data: st.DataObject) -> None:
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    count = data.draw(st.integers(1, 700))
+    close = 100 * np.exp(np.cumsum(random.normal(0, data.draw(st.sampled_from([0.001, 0.01, 0.05])), count)))
+    opens = close * np.exp(random.normal(0, 0.005, count))
+    high, low = np.maximum(opens, close) * 1.002, np.minimum(opens, close) * 0.998
+    gaps = random.choice([1, 1, 1, 1, 1, 1, 40], count)
+    series = Series(BAR_SECONDS * np.cumsum(gaps, dtype=np.int64), opens, high, low, close)
+    moments = np.sort(random.integers(0, BAR_SECONDS * (count + 50), 40))
+    horizons = [timedelta(minutes=15), HOUR, timedelta(days=1), timedelta(days=30)]
+
+    places = [place for moment in moments if (place := series.entry(moment)) is not None]
+    assert series.entries(moments).tolist() == places
+
+    entries = Entries(series, series.entries(moments), side)
+    alone = [outcomes(series, place, side, horizons, TERMS) for place in places]
+    assert entries.nets(horizons, TERMS) == {
+        horizon: [found[horizon].net_pct for found in alone if horizon in found] for horizon in horizons
+    }, "to the last digit"
+    known = [pumped(series, place, side) for place in places]
+    assert entries.pumped() == [pump for pump in known if pump is not None]
