@@ -54,8 +54,8 @@ _URL_TOKEN = re.compile(r"[/=]((?=[^/?&=]*\d)(?=[^/?&=]*[A-Za-z])[A-Za-z0-9_-]{2
 """The API key that RPC and webhook providers put into the URL path."""
 _EMAIL = ("@",)
 _NAMES = r"(?:api_?key|secret(?:_?key)?|access_?token|password|passwd|passphrase|private_?key|mnemonic)"
-_PATTERNS = [
-    (needles, re.compile(pattern, flags))
+_PATTERNS: list[tuple[tuple[str, ...], re.Pattern[str], str]] = [
+    (needles, re.compile(pattern, flags), MASK)
     for needles, pattern, flags in (
         (("-----begin",), r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL),
         (("k-",), r"\b(?:sk|rk|pk)-(?:ant-|proj-|or-|lf-|svcacct-)?[A-Za-z0-9_-]{12,}", 0),
@@ -83,18 +83,34 @@ _PATTERNS = [
         (("://",), r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)", 0),
     )
 ]
-"""(substrings of the lower-case text, one of which must occur before the pattern is tried; pattern)."""
-_ASSIGNED = re.compile(
-    rf"(?P<name>\b\w*{_NAMES}\w*[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}}]{{4,}})", re.IGNORECASE
-)
-_CAPITAL_ASSIGNED = re.compile(r"(?P<name>\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET)\s*=\s*[\"']?)[^\s\"',;&}]+")
-
-_CAPITAL_WORDS = ("_key", "_token", "_secret")
-_ASSIGNED_WORDS = (
-    *("apikey", "api_key", "secret", "accesstoken", "access_token", "password", "passwd", "passphrase"),
-    *("privatekey", "private_key", "mnemonic"),
-)
-"""Substrings of the lower-case text, one of which must occur before the pattern, which is slow, is tried."""
+_PATTERNS += [
+    (
+        ("_key", "_token", "_secret"),
+        re.compile(r"(?P<name>\b[A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET)\s*=\s*[\"']?)[^\s\"',;&}]+"),
+        rf"\g<name>{MASK}",
+    ),
+    (
+        (
+            *(
+                "apikey",
+                "api_key",
+                "secret",
+                "accesstoken",
+                "access_token",
+                "password",
+                "passwd",
+                "passphrase",
+            ),
+            *("privatekey", "private_key", "mnemonic"),
+        ),
+        re.compile(
+            rf"(?P<name>\b\w*{_NAMES}\w*[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}}]{{4,}})", re.IGNORECASE
+        ),
+        rf"\g<name>{MASK}",
+    ),
+]
+"""(substrings of the lower-case text, one of which must occur before the pattern, which is slow, is tried; pattern;
+what replaces a match)."""
 
 _known: dict[str, tuple[str, ...]] = {}
 """Registered secret -> its encodings, in lower case."""
@@ -154,14 +170,23 @@ def text(value: str, *, addresses: bool = True) -> str:
         for form in known:
             if form in lowered:
                 value = re.sub(re.escape(form), MASK, value, flags=re.IGNORECASE)
-    for needles, pattern in _PATTERNS:
-        if any(needle in lowered for needle in needles) and (addresses or needles != _EMAIL):
-            value = pattern.sub(MASK, value)
-    if any(word in lowered for word in _CAPITAL_WORDS):
-        value = _CAPITAL_ASSIGNED.sub(rf"\g<name>{MASK}", value)
-    if any(word in lowered for word in _ASSIGNED_WORDS):
-        value = _ASSIGNED.sub(rf"\g<name>{MASK}", value)
+    for needles, pattern, mask in _PATTERNS:
+        for needle in needles:  # not any(): this runs over every text that is stored
+            if needle in lowered:
+                if addresses or needles is not _EMAIL:
+                    value = pattern.sub(mask, value)
+                break
     return value
+
+
+def repeated(value: str) -> str:
+    """Return `text` of a long text that comes again and again, such as a prompt; it is searched once."""
+    return _repeated(value, tuple(_known))
+
+
+@lru_cache(maxsize=64)
+def _repeated(value: str, _secrets: tuple[str, ...]) -> str:
+    return text(value)
 
 
 def value(given: Any) -> Any:

@@ -69,7 +69,10 @@ def write(call: Call) -> int:
     """Log and store the call; return the id of its row, 0 when it is not stored."""
     if not enabled():
         return 0
-    request = redact.value({"system": call.request.system, "user": call.request.user})
+    request: dict[str, Any] = {
+        "system": redact.repeated(call.request.system),
+        "user": redact.text(call.request.user),
+    }
     if shown := call.request.data.get("knowledge"):  # the retrieved passages with their sources
         request["knowledge"] = redact.value(shown)
     if call.request.cut:  # items truncated for the prompt, with their original length
