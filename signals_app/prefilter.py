@@ -1,6 +1,7 @@
 """The prefilter: recognises posts that no model needs to see. Pure."""
 
 import re
+from functools import lru_cache
 
 from signals_app.reading.rules.text import PAIR, WORD
 from signals_app.reasons import PrefilterReason
@@ -20,7 +21,13 @@ def mentions(text: str, words: list[str]) -> bool:
 
     Chinese, Japanese and Korean letters end a word; the name of a pair, such as btcusdt, contains its token.
     """
-    return any(re.search(rf"(?<!{WORD}){re.escape(word)}{PAIR}(?!{WORD})", text.lower()) for word in words)
+    return _any_of(tuple(words)).search(text.lower()) is not None
+
+
+@lru_cache(maxsize=1024)
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of one of these whole words; of none where there are none."""
+    return re.compile(rf"(?<!{WORD})(?:{'|'.join(map(re.escape, words)) or '(?!)'}){PAIR}(?!{WORD})")
 
 
 def reason(text: str, words: list[str]) -> str:
