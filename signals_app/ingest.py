@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models.functions import Lower
 
 from agents.models import CtAccount
@@ -288,8 +288,15 @@ FROM unnest(%(ids)s::text[], %(texts)s::text[], %(times)s::timestamptz[], %(corr
             %(likes)s::int[], %(reposts)s::int[], %(replies)s::int[], %(quotes)s::int[], %(accounts)s::bigint[])
      AS offered(post_id, text, posted_at, correlation_id, link, likes, reposts, replies, quotes, account)
 ON CONFLICT DO NOTHING
-RETURNING id, post_id, correlation_id, text
+RETURNING id, post_id, text, correlation_id, state
 """
+LANDED = ("id", "post_id", "text", "correlation_id", "state")
+"""What is read of a new post, in the order of the model's fields."""
+MOVE = """
+UPDATE ct_accounts SET since_id = %s, last_seen_at = %s, until_id = %s, reached_id = %s, reached_at = %s
+WHERE id = %s AND since_id = %s AND until_id = %s
+"""
+"""Where another pass read the account meanwhile, its position stays: this one may be behind it."""
 
 
 @transaction.atomic
@@ -317,10 +324,7 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
                 "quotes": bulk.array(post.engagement.quotes for post in written),
             },
         )
-        landed = [
-            CtPost(pk=pk, post_id=post_id, correlation_id=corr, text=text)
-            for pk, post_id, corr, text in cursor.fetchall()
-        ]
+        landed = [CtPost.from_db(DEFAULT_DB_ALIAS, LANDED, row) for row in cursor.fetchall()]
     _claim(account, written, landed)
     record_all("ctpost.new", CtPost, ((post.pk, post.correlation_id, {}) for post in landed))
     done.new += len(landed)
@@ -340,17 +344,13 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
     reached = (newest.post_id, newest.posted_at) if newest else (account.since_id, account.last_seen_at)
     if account.until_id:  # the first pass of this catch-up read the newest posts
         reached = account.reached_id, account.reached_at
-    moved = {
-        "since_id": reached[0],
-        "last_seen_at": reached[1],
-        "until_id": "",
-        "reached_id": "",
-        "reached_at": None,
-    }
-    unfinished = {"until_id": unread_below, "reached_id": reached[0], "reached_at": reached[1]}
-    # Where another pass read the account meanwhile, its position stays: this one may be behind it.
-    unmoved = CtAccount.objects.filter(pk=account.pk, since_id=account.since_id, until_id=account.until_id)
-    unmoved.update(**(unfinished if unread_below else moved))
+    moved = (
+        (account.since_id, account.last_seen_at, unread_below, *reached)
+        if unread_below
+        else (*reached, "", "", None)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(MOVE, [*moved, account.pk, account.since_id, account.until_id])
 
 
 def _owners(account: CtAccount, posts: Sequence[RawPost]) -> list[int]:
