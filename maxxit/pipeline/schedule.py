@@ -78,10 +78,10 @@ class Entry(Policy):
                 yield moment
                 moment += width
             return
-        cron, zone = self.crontab(), ZoneInfo(self.zone)
+        cron, zone = self.crontab(), None if self.zone == "UTC" else ZoneInfo(self.zone)
         moment = clock.bucket(start, timedelta(minutes=1)) + timedelta(minutes=1)
         while moment <= end:
-            if matches(cron, moment.astimezone(zone)):
+            if matches(cron, moment.astimezone(zone) if zone else moment):
                 yield moment
             moment += timedelta(minutes=1)
 

@@ -4,6 +4,7 @@ The driver has no trading logic. It sets the clock, feeds the recorded prices an
 with the tasks that they wake: the same functions that the workers call.
 """
 
+import gc
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -159,6 +160,7 @@ def play(recorded: Playback, progress: Callable[[datetime], None]) -> None:
     passes = recorded.passes()
     ticks = recorded.ticks()
     due = recorded.due()
+    gc.freeze()  # the recorded posts and prices stay: searching them for garbage again and again takes 2 %
     with wake.collected() as woken:
         for moment in sorted(set(ticks) | set(due)):
             with clock.frozen(moment):
