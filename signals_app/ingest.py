@@ -344,13 +344,11 @@ def _land(account: CtAccount, posts: Sequence[RawPost], unread_below: str, done:
     reached = (newest.post_id, newest.posted_at) if newest else (account.since_id, account.last_seen_at)
     if account.until_id:  # the first pass of this catch-up read the newest posts
         reached = account.reached_id, account.reached_at
-    moved = (
-        (account.since_id, account.last_seen_at, unread_below, *reached)
-        if unread_below
-        else (*reached, "", "", None)
-    )
+    moved = (*reached, "", "", None)
+    unfinished = (account.since_id, account.last_seen_at, unread_below, *reached)
+    place = unfinished if unread_below else moved
     with connection.cursor() as cursor:
-        cursor.execute(MOVE, [*moved, account.pk, account.since_id, account.until_id])
+        cursor.execute(MOVE, [*place, account.pk, account.since_id, account.until_id])
 
 
 def _owners(account: CtAccount, posts: Sequence[RawPost]) -> list[int]:

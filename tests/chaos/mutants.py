@@ -1801,7 +1801,7 @@ MUTANTS = (
     ),
     bug(
         "with little budget left the oldest posts are read first",
-        ("signals_app.classify:AuthorQueue.next_batch", '"-pk" if self.newest_first else "pk"', '"pk"'),
+        ("signals_app.classify:_due", '"p.id DESC" if newest_first else "p.id"', '"p.id"'),
         test="tests/signals_app/test_many_accounts.py",
         beyond=True,
     ),
@@ -1951,7 +1951,7 @@ MUTANTS = (
     ),
     bug(
         "the cursor moves over posts that were not read",
-        ("signals_app.ingest:_land", "waits if unread_below else moved", "moved"),
+        ("signals_app.ingest:_land", "unfinished if unread_below else moved", "moved"),
         test="tests/signals_app/test_x.py",
         beyond=True,
     ),
