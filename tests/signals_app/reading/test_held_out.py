@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from tests.signals_app.reading.held_out import DATA, PARTS, RULE, placed, text_key
+from tests.signals_app.reading.held_out import DATA, PARTS, REPOSTS, RULE, placed, placed_reposts, text_key
 
 
 def test_the_held_out_accounts_follow_from_their_names() -> None:
@@ -38,3 +38,19 @@ def test_no_training_post_shares_account_day_or_template_with_the_held_out_ones(
     later = [post for post in training if post["created_at"] >= "2018"]
     assert not templates & {text_key(post["text"]) for post in later}
     assert {one.part for one in found} == {*PARTS, "training"}
+
+
+@pytest.mark.realdata
+def test_no_reposted_text_for_training_shares_author_or_template_with_a_held_out_one() -> None:
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is not there: recorded posts lie beside the repository")
+    found = list(placed_reposts())
+    assert Counter(one.part for one in found) == {"reposts": 312, "reposts-training": 367}
+    held = [one.post for one in found if one.part == REPOSTS]
+    training = [one.post for one in found if one.part != REPOSTS]
+    authors = {post["username"].casefold() for post in held}
+    assert not authors & {post["username"].casefold() for post in training}
+    first = [one.post for one in placed()]
+    assert not authors & {post["username"].casefold() for post in first}
+    keys = {text_key(post["text"]) for post in held}
+    assert not keys & {text_key(post["text"]) for post in (*training, *first)}
