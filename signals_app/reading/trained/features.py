@@ -7,10 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import combinations, pairwise
 
 from signals_app.reading.rules import marks, positions, targets
 from signals_app.reading.rules.read import MAX_TEXT, Evidence, Reader
 from signals_app.reading.rules.text import MASK, Sentence, fold, sentences
+from signals_app.reading.trained.word_classes import classes
 
 OTHER = "¤"
 """The sign for another listed token than the one in question."""
@@ -18,11 +20,21 @@ COIN = "¢"
 """The sign for a cashtag that is not listed."""
 NEAR = 4
 """Words on each side of the token that count as near it."""
+BESIDE = 20
+"""Characters between the token and a word that count as beside it."""
+MOST_CLASSES = 16
+"""Classes of a sentence that are paired."""
 MOST_TOKENS = 8
 """More tokens than this are not told apart in the features."""
 _PIECE = re.compile(
     rf"[{MASK}{OTHER}{COIN}@]|\d[\d.,]*\s?[km%](?!\w)|\d[\d.,]*x(?!\w)|\$?\d[\d.,]*|[#$]?[^\W\d_][\w'-]*|[^\w\s]"
 )
+_TAG = rf"(?:[{MASK}{OTHER}{COIN}]|[#$][^\W\d_]\w*)"
+_TAGS_AFTER = re.compile(
+    rf"(?:[\s|/,()]+{_TAG}){{2,}}[\s|/,()]*$|(?<=[.!?…]) *{_TAG}(?:[\s|/,()]+{_TAG})*\s*$"
+)
+_TAGS_BEFORE = re.compile(rf"^(?:(?:{MASK}|#[^\W\d_]\w*)[\s|/,()]+){{2,}}")
+_REPEATED = re.compile(rf"{MASK}(?:[\s/,(]*{MASK}\)?)+")
 _CASHTAG = re.compile(r"\$[a-z]{2,7}\b")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _MARKS = {
@@ -77,6 +89,7 @@ def _features(
     for part, named in about:
         masked = _told_apart(part, symbol)
         counted.update(_of_words(masked, named))
+        counted.update(_of_classes(without_tags(masked)))
         counted.update(_of_marks(part.text))
         counted.update(_of_numbers(part.text, prices.get(symbol)))
     yield "sentences about it", min(len(about), 4) / 4
@@ -127,6 +140,30 @@ def _of_words(text: str, named: bool) -> Iterator[str]:
         yield "a sentence without it"
     for run in _CJK.findall(text):
         yield f"w {run}"
+
+
+def without_tags(text: str) -> str:
+    """Return a masked sentence without runs of tags around it and with one sign for each run of the token."""
+    text = _TAGS_AFTER.sub(lambda run: f" {MASK}" if MASK in run[0] else "", text)
+    text = _TAGS_BEFORE.sub(lambda run: f"{MASK} " if MASK in run[0] else "", text)
+    return _REPEATED.sub(MASK, text).strip()
+
+
+def _of_classes(text: str) -> Iterator[str]:
+    """Yield the classes of words, pairs of them in a row and in the sentence, and those beside the token."""
+    found = [("^", -1), *((name, at) for at, name in classes(text))]
+    tokens = [at for at, sign in enumerate(text) if sign == MASK]
+    for (name, at), (following, _) in pairwise([*found, ("$", len(text))]):
+        yield f"c {name} {following}"
+        if at < 0:
+            continue
+        yield f"c {name}"
+        if any(0 < token - at <= BESIDE for token in tokens):
+            yield f"c {name} > {MASK}"
+        if any(0 < at - token <= BESIDE for token in tokens):
+            yield f"c {MASK} > {name}"
+    names = sorted({name for name, at in found if at >= 0})
+    yield from (f"c {one} & {other}" for one, other in combinations(names[:MOST_CLASSES], 2))
 
 
 def _of_marks(text: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ from signals_app.reading.trained import embeddings
 from signals_app.reading.trained.features import by_token, is_of_grammar
 
 HERE = Path(__file__).parent
-SHIPPED = ("reader-1",)
+SHIPPED = ("reader-1", "reader-2")
 """Files of parameters beside this module; docs/reading.md has their figures."""
 NAMED = 6
 """Features that an explanation names."""

@@ -22,7 +22,7 @@ from signals_app.reading.trained.fit import Array, Row
 
 TEMPLATE = 24
 """Letters by which texts of one template are recognised, where a file names one account only."""
-INVENTED_WEIGHT = 0.5
+INVENTED_WEIGHT = 0.3
 DOUBTFUL = -3.0
 """Log odds below which a post is no call by any calibration; the calibration is fitted to the others."""
 SIGN = {"bullish": 1, "bearish": -1}
@@ -36,6 +36,15 @@ class LabelledSet:
     posts: Mapping[str, Post]
     invented: bool = False
     """Written for training: trained on, never measured on."""
+    grammar: str = VERSION
+    """Version of the lexical reader whose findings are features of these posts: one that was not developed on them."""
+    developed_on: bool = False
+    """That version was developed on these posts as well: trained on, never measured on."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether figures, threshold and calibration may be taken from these posts."""
+        return not (self.invented or self.developed_on)
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,13 @@ def write(found: Training, path: Path) -> dict[str, Any]:
     return written
 
 
-def rows_of(sets: Sequence[LabelledSet], grammar: str = VERSION) -> list[Row]:
+def rows_of(sets: Sequence[LabelledSet]) -> list[Row]:
     """Return a row for each token of each labelled post that the grammar finds in the author's own words."""
-    reader = Reader.of(words_by_token(), grammar)
     sizes = [len(one.labels) for one in sets if not one.invented]
     mean = sum(sizes) / max(len(sizes), 1)
     rows = []
     for one in sets:
+        reader = Reader.of(words_by_token(), one.grammar)
         names = {label.username for label in one.labels}
         weight = INVENTED_WEIGHT if one.invented else (mean / len(one.labels)) ** 0.5
         for label in one.labels:
@@ -82,7 +91,9 @@ def rows_of(sets: Sequence[LabelledSet], grammar: str = VERSION) -> list[Row]:
             for symbol, features in by_token(reader, post.text, post.prices).items():
                 side = SIGN.get(label.sides.get(symbol, ""), 0)
                 period = post.posted_at[:4]
-                rows.append(Row(label.post_id, symbol, group, period, features, side, weight, one.invented))
+                rows.append(
+                    Row(label.post_id, symbol, group, period, features, side, weight, not one.measured)
+                )
     return rows
 
 
@@ -165,7 +176,7 @@ def _measure(
     posts = {
         label.post_id: (label, one.posts[label.post_id])
         for one in sets
-        if not one.invented
+        if one.measured
         for label in one.labels
     }
     for row, odds, side in zip(rows, call, long, strict=True):

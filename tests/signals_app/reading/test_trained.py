@@ -17,7 +17,7 @@ from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Judged, Label
 from signals_app.reading.rules.read import MAX_TEXT, Reader
 from signals_app.reading.schema import Post, Reading
-from signals_app.reading.trained import embeddings, features, fit, model
+from signals_app.reading.trained import embeddings, features, fit, model, training
 from signals_app.reading.trained.features import by_token
 from signals_app.reading.trained.fit import Row
 
@@ -109,6 +109,19 @@ def test_rows_written_for_training_are_never_measured() -> None:
     ] * 4
     odds, _ = fit.out_of_fold(rows, np.zeros((8, 0)), lambda row: fit.fold_of(row.group))
     assert [np.isnan(one) for one in odds] == [False, True] * 4
+
+
+def test_posts_that_a_grammar_was_developed_on_are_never_measured() -> None:
+    posts = {"1": Post("1", "a", "aped into $BTC"), "2": Post("2", "b", "aped into $BTC")}
+    labels = [Label(post.post_id, post.author, {"BTC": "bullish"}) for post in posts.values()]
+    rows = training.rows_of(
+        [
+            training.LabelledSet(labels[:1], posts, grammar="rules-3", developed_on=True),
+            training.LabelledSet(labels[1:], posts),
+        ]
+    )
+    assert [row.trains_only for row in rows] == [True, False]
+    assert ["grammar calls" in row.features for row in rows] == [False, True]
 
 
 def test_parameters_that_are_not_a_readers_are_refused(tmp_path: Path) -> None:
