@@ -125,10 +125,10 @@ WITH hits AS MATERIALIZED (
     FROM (SELECT %(ids)s::bigint[] AS ids, %(reasons)s::jsonb AS reasons) AS given
 ), claimed AS (
     UPDATE positions p
-    SET state = 'closing', exit_reason = h.reasons ->> p.id::text, exits = p.exits + 1,
+    SET state = 'closing', exit_reason = (SELECT reasons FROM hits) ->> p.id::text, exits = p.exits + 1,
         exit_refusals = CASE WHEN %(at_once)s THEN 0 ELSE p.exit_refusals END,
-        exit_order_id = h.order_ids[width_bucket(p.id, h.ids)], take_profit = p.take_profit
-    FROM hits h
+        exit_order_id = (SELECT order_ids FROM hits)[width_bucket(p.id, (SELECT ids FROM hits))],
+        take_profit = p.take_profit
     WHERE p.id = ANY((SELECT ids FROM hits)::bigint[]) AND p.state = 'open'
       AND (SELECT e.venue FROM orders e WHERE e.id = p.entry_order_id) = ANY(ARRAY({gate.OPEN_VENUES}))
       AND (%(at_once)s OR {RETRY_DUE})
@@ -156,7 +156,8 @@ SELECT %(now)s, name, subject, correlation_id, data FROM (
 ORDER BY id, step
 """  # noqa: S608 (constants only)
 """`ids` ascend: `width_bucket` gives the place of a position's id among them, which is that of its order's. Nothing is
-joined that a kept plan could compare each with each: positions and entries are looked up by their keys.
+joined that a kept plan could compare each with each: positions and entries are looked up by their keys. The lists are
+scalar subqueries, because the row of a FROM would be copied, lists and all, for each position.
 
 `take_profit = p.take_profit` changes nothing. It saves a fifth of the claim: where an UPDATE sets no column that a
 generated column is made of, Postgres 17 and 18 read the expressions of all generated columns anew for each row
