@@ -179,7 +179,7 @@ HOT: dict[str, tuple[Any, set[str]]] = {
     ),
     "progress: entries of signals by state": (
         lambda: (progress.COUNTS, {"signals": [1, 2], "own": None, "tries": 3}),
-        set(),  # orders_signal, or a skip scan where deployments are few
+        set(),  # that of the foreign key, or a skip scan where deployments are few
     ),
     "progress: a customer's entries of signals": (
         lambda: (progress.COUNTS, {"signals": [1, 2], "own": [1], "tries": 3}),

@@ -28,7 +28,7 @@ class Order(models.Model):
     deployment = models.ForeignKey("agents.Deployment", models.PROTECT, related_name="orders")
     signal = models.ForeignKey("signals_app.Signal", models.PROTECT, null=True, related_name="orders")
     idempotency_key = models.CharField(
-        max_length=80, unique=True, help_text="identifies the intended trade: one order per key"
+        max_length=80, help_text="identifies the intended trade: one order per key"
     )
     purpose = models.CharField(max_length=5, choices=choices(Purpose))
     reason = models.CharField(
@@ -68,9 +68,7 @@ class Order(models.Model):
         choices=[(s, s) for s in states.OrderState],
         editable=False,
     )
-    client_order_id = models.CharField(
-        max_length=80, unique=True, null=True, help_text="derived from the order id"
-    )
+    client_order_id = models.CharField(max_length=80, null=True, help_text="derived from the order id")
     prepared = models.JSONField(
         default=dict,
         db_default=models.Value({}, models.JSONField()),
@@ -147,7 +145,6 @@ class Order(models.Model):
             ),
             models.Index(fields=["reason", "id"], name="orders_reason", condition=~models.Q(reason="")),
             models.Index(fields=["id"], name="orders_failed", condition=models.Q(attempts__gt=0)),
-            models.Index(fields=["signal"], name="orders_signal"),
             models.Index(
                 fields=["created_at"],
                 name="orders_entries_created",
@@ -157,6 +154,9 @@ class Order(models.Model):
             models.Index(fields=["id"], name="orders_exits_resting", condition=Q(exits_at_venue="resting")),
         )
         constraints: ClassVar = [
+            # Not unique=True: Django would add an index for LIKE to each, which nothing reads.
+            models.UniqueConstraint(fields=["idempotency_key"], name="orders_idempotency_key_key"),
+            models.UniqueConstraint(fields=["client_order_id"], name="orders_client_order_id_key"),
             models.UniqueConstraint(
                 fields=["deployment", "signal", "purpose"],
                 name="one_order_per_deployment_signal_and_purpose",
