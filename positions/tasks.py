@@ -25,12 +25,15 @@ from trading.shards import Shard
 log = structlog.get_logger(__name__)
 
 
-def exit_pass(lanes: closing.Lanes | None = None) -> Counts:
+def exit_pass(lanes: closing.Lanes | None = None, searched: sweep.Searched | None = None) -> Counts:
     """Run one pass of the exits: claim due positions, place their closing orders, settle those in flight.
 
-    Without `lanes` orders are processed one after the other in this thread.
+    Without `lanes` orders are processed one after the other in this thread. With what this process has `searched`
+    before, what moved since is searched first.
     """
-    done = closing.run(sweep.Sweep(passes.policy().batch), lanes or closing.Lanes(0), at_venue.release)
+    done = closing.run(
+        sweep.Sweep(passes.policy().batch, searched), lanes or closing.Lanes(0), at_venue.release
+    )
     flatten.report()
     blocked = sum(done.placed.blocked.values())
     return Counts(
@@ -52,10 +55,16 @@ def _lanes() -> closing.Lanes:
     return closing.Lanes(passes.policy().exits.lanes)
 
 
+@cache
+def _searched() -> sweep.Searched:
+    """Return what this worker's process has searched in earlier passes."""
+    return sweep.Searched()
+
+
 @shared_task(bind=True, base=Fenced)
 def sweep_exits(self: Task) -> dict[str, Any]:
     """Run `exit_pass` as the exits stage, with this worker's threads."""
-    return run_stage("exits", lambda: exit_pass(_lanes()), task=self)
+    return run_stage("exits", lambda: exit_pass(_lanes(), _searched()), task=self)
 
 
 @shared_task(name="positions.tasks.monitor", bind=True)

@@ -80,7 +80,7 @@ def indexes(root: dict[str, Any]) -> set[str]:
 def moment() -> dict[str, Any]:
     """The parameters of the sweep."""
     now = clock.now()
-    return gate.query_params() | {"oldest": now - timedelta(minutes=1), "newest": now}
+    return gate.query_params() | {"oldest": now - timedelta(minutes=1), "newest": now, "seen": None}
 
 
 def rates() -> dict[str, Any]:
@@ -105,10 +105,9 @@ def rolled_up() -> dict[str, Any]:
 
 
 HOT: dict[str, tuple[Any, set[str]]] = {
-    "sweep: trailing stops": (lambda: (sweep.RATCHET, moment()), {"positions_ratchet"}),
-    "sweep: exits that are hit": (
-        lambda: (sweep.HITS, moment()),
-        {"positions_below", "positions_above", "positions_held"},
+    "sweep: trailing stops, exits that are hit": (
+        lambda: (sweep.SEARCH, moment()),
+        {"positions_ratchet", "positions_below", "positions_above", "positions_held"},
     ),
     "sweep: claim": (
         lambda: (sweep.CLAIM, moment() | {"ids": [1, 2], "reasons": Jsonb({1: "manual"}), "at_once": True}),

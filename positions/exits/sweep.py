@@ -1,12 +1,13 @@
-"""Close every open position whose exit is due: three SQL statements, whatever the number of open positions.
+"""Close every open position whose exit is due: two SQL statements, whatever the number of open positions.
 
 This SQL is the rule: no Python code decides an exit. A property test holds it to the oracle in
 `tests/positions/exits/oracle.py`: `tests/positions/exits/test_levels.py`,
 `test_the_sweep_decides_for_every_position_what_the_rules_say`.
 
-`RATCHET` raises trailing stops. `HITS` finds positions by index from the quotes: at or below `exit_below`, at or above
-`exit_above`, so that the cost follows the number of hits and not of positions. `CLAIM` moves the hits open -> closing
-(of two workers only one gets a row) and writes their closing orders and events.
+`SEARCH` raises trailing stops (`RAISE`) and finds positions by index from the quotes (`HITS`): at or below
+`exit_below`, at or above `exit_above`, so that the cost follows the number of hits and not of positions. Both see the
+same quotes; a stop that is raised now is not reached by the price that raises it. `CLAIM` moves the hits open ->
+closing (of two workers only one gets a row) and writes their closing orders and events.
 
 The plans are kept (ADR 31), so each search is a range with two ends, of which one rules nothing out: Postgres takes it
 for 0.5 % of an index and reads it in its order. A range with one end it takes for a third, and reads the index of
@@ -14,7 +15,9 @@ another column, or row versions that have ended (a bitmap scan does not mark tho
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 from django.db import connection, transaction
@@ -28,6 +31,9 @@ from trading import closing, gate, quarantine
 log = structlog.get_logger(__name__)
 
 FRESH = "q.price > 0 AND q.price <> 'NaN' AND q.at > %(oldest)s AND q.at <= %(newest)s"
+
+MOVED = "(%(seen)s::xid IS NULL OR age(q.xmin) <= age(%(seen)s::xid))"
+"""The quote was written by a transaction that is not older than `seen`; every quote where that is null."""
 
 NOT_PAUSED = "NOT EXISTS (SELECT FROM exit_pauses WHERE resumed_at IS NULL)"
 
@@ -53,7 +59,7 @@ RAISE = f"""
 UPDATE positions p SET trailing_stop = q.price * {{distance}}
 FROM quotes q
 WHERE p.state = 'open' AND p.trailing_pct IS NOT NULL AND p.symbol = q.symbol AND p.side = '{{side}}'
-  AND p.trailing_next BETWEEN {{reached}} AND p.trailing_activation {{active}} q.price AND {FRESH}
+  AND p.trailing_next BETWEEN {{reached}} AND p.trailing_activation {{active}} q.price AND {FRESH} AND {MOVED}
   AND (p.trailing_stop IS NULL OR q.price * {{distance}} {{better}} p.trailing_stop)
 """  # noqa: S608 (constants only)
 """Raise the trailing stops of one side. `positions` is in it once: joined to itself it has plans that compare each
@@ -72,8 +78,6 @@ SHORTS = RAISE.format(
     active=">=",
     better="<",
 )
-RATCHET = f"WITH longs AS ({LONGS}) {SHORTS}"
-
 HITS = f"""
     SELECT DISTINCT ON (id) id, why FROM (
         SELECT p.id, CASE
@@ -90,7 +94,7 @@ HITS = f"""
             SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END FROM positions
             WHERE state = 'open' AND symbol = q.symbol AND exit_above BETWEEN '-Infinity' AND q.price AND {RETRY_DUE}
         ) AS p
-        WHERE {FRESH} AND {NOT_PAUSED}
+        WHERE {FRESH} AND {MOVED} AND {NOT_PAUSED}
         UNION ALL
         SELECT p.id, 'time_exit', 2
         FROM (
@@ -116,6 +120,14 @@ HITS = f"""
 """  # noqa: S608 (constants only)
 """OFFSET 0: positions whose time is up are found first, by the index on it; joined to each quote they would be looked
 for among all positions of its symbol."""
+
+SEARCH = f"""
+WITH longs AS ({LONGS}), shorts AS ({SHORTS})
+SELECT NULL AS id, pg_snapshot_xmin(pg_current_snapshot())::xid::text AS why
+UNION ALL
+SELECT id, why FROM ({HITS}) AS hits
+"""  # noqa: S608 (constants only)
+"""The hits. A row without an id tells the oldest transaction whose quotes this statement may not have seen."""
 
 CLAIM = f"""
 WITH hits AS MATERIALIZED (
@@ -174,40 +186,89 @@ def sweep() -> int:
     Stops, targets and time exits need a fresh quote; a flatten does not. Positions at a venue whose gate is closed stay
     open, because their closing order could not be sent.
     """
-    claimed = _claim_each(find_hits())
+    claimed = _claim_each(find_hits().hits)
     if claimed:  # no pass of exits is under way here that would place them
         wake.after_commit("position.closing")
     return claimed
 
 
+@dataclass
+class Searched:
+    """What one process has searched: all quotes that transactions before `seen` (an xid) have written."""
+
+    seen: str | None = None
+
+
 class Sweep:
-    """A sweep in batches: each call claims the next exits that are due, so that the first leave while others wait."""
+    """A sweep in batches: each call claims the next exits that are due, so that the first leave while others wait.
+
+    The symbols whose quotes have moved since the last sweep of this process, which is what a tick has changed, are
+    searched first, and all symbols once the hits of these are claimed.
+    """
 
     KEEP = timedelta(seconds=2)
     """How long the hits of one search are used."""
 
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
+    def __init__(self, batch: int, searched: Searched | None = None) -> None:
+        """Make the sweep of one pass.
+
+        Args:
+            batch: positions claimed in one transaction at most.
+            searched: what the process has searched before; None: nothing.
+        """
+        self._batch, self._searched = batch, searched or Searched()
+        self._since = self._searched.seen
+        self._left_out = True
         self._hits: list[Hit] = []
         self._found_at = clock.now()
 
     def __call__(self) -> closing.Claimed:
-        """Claim up to a batch of positions whose exit is due; return how many, and whether others are due."""
+        """Claim up to a batch of positions whose exit is due; return how many, and whether others may be due.
+
+        Nothing is claimed only where none of the exits that are due can be.
+        """
         if not self._hits or clock.now() - self._found_at > self.KEEP:
-            self._hits, self._found_at = find_hits(), clock.now()
-        due, self._hits = self._hits[: self._batch], self._hits[self._batch :]
-        return closing.Claimed(_claim_each(due), more=bool(self._hits))
+            self._search()
+        while True:
+            if not self._hits and self._left_out:
+                self._search()
+            due, self._hits = self._hits[: self._batch], self._hits[self._batch :]
+            claimed = _claim_each(due)
+            more = self._left_out or bool(self._hits)
+            if claimed or not more:
+                return closing.Claimed(claimed, more)
+
+    def _search(self) -> None:
+        """Search the symbols that have moved, or all; the first is done once."""
+        since, self._since = self._since, None
+        found, self._found_at = find_hits(since), clock.now()
+        self._hits, self._left_out = found.hits, since is not None
+        if since is None:
+            self._searched.seen = found.seen
 
 
-def find_hits() -> list[Hit]:
-    """Raise trailing stops and return the positions whose exit is due."""
+class Found(NamedTuple):
+    """What a search found."""
+
+    hits: list[Hit]
+    seen: str
+    """The oldest transaction (xid) whose quotes it may not have seen."""
+
+
+def find_hits(since: str | None = None) -> Found:
+    """Raise trailing stops and return the positions whose exit is due.
+
+    `since`: with it only quotes count that this transaction (`Found.seen` of an earlier search) or a later one wrote;
+    time exits and the kill switch count as ever.
+    """
     now = clock.now()
     params = gate.query_params() | {"oldest": now - quotes.max_age(), "newest": now + quotes.CLOCK_SKEW}
-    with connection.cursor() as cursor:  # each statement is atomic by itself
-        cursor.execute(RATCHET, params)
-        cursor.execute(HITS, params)
-        hits: list[Hit] = cursor.fetchall()
-    return hits
+    with connection.cursor() as cursor:
+        cursor.execute(SEARCH, params | {"seen": since})
+        rows: list[tuple[int | None, str]] = cursor.fetchall()
+    hits = [(pk, why) for pk, why in rows if pk is not None]
+    [seen] = [why for pk, why in rows if pk is None]
+    return Found(hits, seen)
 
 
 def _claim_each(hits: Sequence[Hit]) -> int:

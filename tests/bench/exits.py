@@ -5,8 +5,10 @@
 tick     one price of one symbol that hits nothing, or one stop -> the closing order on the disk
 sweep    all 200 symbols repriced, hitting 0, 100 and 5,000 stops
 
-*Ours* writes the quotes in one transaction and runs `positions.exits.sweep.sweep` on a connection like the exits
-worker's (plans are kept). *Checked* is the same tick through `quotes.accept`, which compares it with other sources.
+*Ours* writes the quotes in one transaction and sweeps as the exits worker does, on a connection like its own (plans are
+kept): after a tick `positions.exits.sweep.Sweep`, which claims what the tick has hit and then searches all symbols
+(*then*, timed apart where the tick has hit one), after a sweep's prices `sweep.sweep`. *Checked* is the same tick
+through `quotes.accept`, which compares it with other sources.
 *Lean* is what a product cannot do without, by itself: prices, claim, one closing order for each position and one outbox
 row, in one transaction of two statements, on tables with the needed columns and indexes alone. Nothing is reset between
 rounds: each hits the next stops. Checks that both claimed the same positions; prints medians and ratios and asserts no
@@ -17,6 +19,7 @@ each index of positions, orders and events was used for.
 import argparse
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -157,28 +160,59 @@ def server_ms(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
-def ours(prices: Prices) -> int:
-    """Quotes in one transaction, then the sweep."""
+def reprice(prices: Prices) -> None:
+    """Write quotes in one transaction."""
     from django.db import connection
 
     from maxxit.core import clock
-    from positions.exits import sweep
 
     with connection.cursor() as cursor:
         cursor.execute(REPRICE, [clock.now(), [f"S{n}" for n, _ in prices], [price for _, price in prices]])
-    return sweep.sweep()
 
 
-def checked(prices: Prices) -> int:
-    """The ticks of a source through `quotes.accept`, then the sweep."""
+def accept(prices: Prices) -> None:
+    """Write the ticks of a source through `quotes.accept`."""
     from maxxit.core import clock
     from maxxit.market import quotes
     from maxxit.market.feeds.base import Tick
-    from positions.exits import sweep
 
     at = clock.now() + timedelta(milliseconds=1)
     assert len(quotes.accept([Tick(f"S{n}", price, at, "coinbase") for n, price in prices])) == len(prices)
+
+
+def ours(prices: Prices) -> int:
+    """Quotes, then the sweep of all symbols."""
+    from positions.exits import sweep
+
+    reprice(prices)
     return sweep.sweep()
+
+
+class ExitsWorker:
+    """Sweeps as the process of the exits worker does, which knows up to where it has searched."""
+
+    def __init__(self) -> None:
+        from positions.exits import sweep
+
+        self._searched = sweep.Searched()
+        self._sweep = sweep.Sweep(1, self._searched)
+
+    def tick(self, write: Callable[[Prices], None], prices: Prices) -> int:
+        """Write the prices, begin a pass and return how many positions its first call claimed."""
+        from positions.exits import sweep
+        from trading import passes
+
+        write(prices)
+        self._sweep = sweep.Sweep(passes.policy().batch, self._searched)
+        return self._sweep().positions
+
+    def end(self) -> int:
+        """End the pass; return how many positions that claimed."""
+        claimed, more = self._sweep()
+        while more:
+            further, more = self._sweep()
+            claimed += further
+        return claimed
 
 
 def lean(connection: Any, prices: Prices) -> int:
@@ -232,18 +266,21 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         mine, theirs = Book(stops), Book(stops)
         cursor.execute("SELECT pg_backend_pid()")
         own = cursor.fetchone()[0]
-        contenders = [
-            Contender("lean", partial(lean, other), theirs, other.info.backend_pid),
-            Contender("ours", ours, mine, own),
-            Contender("checked", checked, mine, own),
+        worker = ExitsWorker()
+        reference = Contender("lean", partial(lean, other), theirs, other.info.backend_pid)
+        ticking = [
+            reference,
+            Contender("ours", partial(worker.tick, reprice), mine, own, worker.end),
+            Contender("checked", partial(worker.tick, accept), mine, own, worker.end),
         ]
+        sweeping = [reference, Contender("ours", ours, mine, own)]
         few, many = options.positions // 1000, options.positions // 20
         rounds = dict(zip((0, few, many), (int(number) for number in options.rounds.split(",")), strict=True))
         for hits in (0, 1):
-            found = interleaved(contenders, partial(Book.one_symbol, hits=hits), hits, options.ticks)
+            found = interleaved(ticking, partial(Book.one_symbol, hits=hits), hits, options.ticks)
             yield {"what": f"tick, {hits} hits"} | found
         for hits, count in rounds.items():
-            found = interleaved(contenders[:2], partial(Book.all_symbols, hits=hits), hits, count)
+            found = interleaved(sweeping, partial(Book.all_symbols, hits=hits), hits, count)
             yield {"what": f"sweep, {hits:,} hits"} | found
     if options.plans:
         explain(mine.all_symbols(few))
@@ -251,24 +288,27 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Contender:
-    """Who claims, in which book of stops, and the process id of its server process."""
+    """Who claims, in which book of stops, the process id of its server process, and what ends its pass."""
 
     name: str
     claim: Callable[[Prices], int]
     book: Book
     backend: int
+    end: Callable[[], int] | None = None
 
 
 def interleaved(
     contenders: Sequence[Contender], price: Callable[[Book], Prices], hits: int, rounds: int
 ) -> dict[str, float]:
     """Return medians in milliseconds; the first round warms the caches of all contenders and is left out."""
-    costs = {one.name: Costs() for one in contenders}
+    costs: dict[str, Costs] = defaultdict(Costs)
     for number in range(rounds + 1):
         for one in contenders:
             cost = costs[one.name] if number else Costs()
             claimed = cost.run(partial(one.claim, price(one.book)), one.backend)
             assert claimed == hits, f"{one.name} claimed {claimed} of {hits}"
+            if one.end and hits:
+                assert (costs[f"{one.name}_then"] if number else Costs()).run(one.end, one.backend) == 0
     medians: dict[str, float] = {}
     for name, cost in costs.items():
         medians |= {f"{name}_ms": median(cost.clock), f"{name}_processor_ms": median(cost.processor)}
@@ -296,10 +336,10 @@ def explain(prices: Prices) -> None:
             params = gate.query_params() | {
                 "oldest": now - quotes.max_age(),
                 "newest": now + quotes.CLOCK_SKEW,
+                "seen": None,
             }
-            plan(sweep.RATCHET, params)
-            plan(sweep.HITS, params)
-            hits = sweep.find_hits()
+            plan(sweep.SEARCH, params)
+            hits = sweep.find_hits().hits
             claim = {"ids": [pk for pk, _ in hits], "reasons": Jsonb(dict(hits)), "at_once": False}
             plan(sweep.CLAIM, params | claim)
             transaction.set_rollback(True)
@@ -320,6 +360,7 @@ def line(row: dict[str, Any]) -> str:
     for unit, name in (("ms", "ms"), ("processor_ms", "ms of processor")):
         own, bare = row[f"ours_{unit}"], row[f"lean_{unit}"]
         said += f" {own:>8.2f} : {bare:>7.2f} {name} = {own / bare:.2f} x"
+        said += f", then {row[f'ours_then_{unit}']:.2f}" if f"ours_then_{unit}" in row else ""
         said += f", checked {row[f'checked_{unit}']:.2f};" if f"checked_{unit}" in row else ";"
     return said + (f" target {TARGETS[row['what']]} x" if row["what"] in TARGETS else "")
 

@@ -1700,7 +1700,7 @@ MUTANTS = (
     bug(
         "the sweep reads every order while the switch of one account is latched",
         (
-            "positions.exits.sweep:HITS",
+            "positions.exits.sweep:SEARCH",
             "SELECT FROM agent_deployments d WHERE d.id = o.deployment_id AND d.account = k.account",
             "SELECT FROM orders e WHERE e.id = o.entry_order_id AND e.account = k.account",
         ),

@@ -32,9 +32,10 @@ def trail(deployment: Deployment, count: int, symbol: str) -> None:
 
 
 def moment() -> dict[str, Any]:
-    """The parameters of the sweep, for quotes of now and of the next minutes."""
+    """The parameters of the sweep over all symbols, for quotes of now and of the next minutes."""
     now = clock.now()
-    return gate.query_params() | {"oldest": now - timedelta(minutes=1), "newest": now + timedelta(minutes=5)}
+    fresh = {"oldest": now - timedelta(minutes=1), "newest": now + timedelta(minutes=5)}
+    return gate.query_params() | fresh | {"seen": None}
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
@@ -43,7 +44,7 @@ def test_trailing_stops_are_raised_in_one_look_at_each(deployment: Deployment, a
     if analyzed:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE positions, quotes")
-    with kept(sweep.RATCHET, moment()) as execution:
+    with kept(sweep.SEARCH, moment()) as execution:
         trail(deployment, MANY, "ETH")
         read = touched(execution)
     assert read < 20 * MANY
@@ -54,11 +55,11 @@ def test_trailing_stops_are_raised_in_one_look_at_each(deployment: Deployment, a
 def test_exits_are_found_in_one_look_at_each(deployment: Deployment) -> None:
     builders.open_gate()
     trail(deployment, 7, "FEW")
-    with kept(sweep.HITS, moment()) as execution:
+    with kept(sweep.SEARCH, moment()) as execution:
         trail(deployment, MANY, "ETH")
         builders.price("ETH", "1")
         read = touched(execution)
-    assert len(sweep.find_hits()) == 7 + MANY
+    assert len(sweep.find_hits().hits) == 7 + MANY
     assert read < 20 * MANY
 
 
@@ -71,7 +72,7 @@ def test_time_exits_are_found_without_the_positions_of_each_symbol(deployment: D
         builders.price(f"TOKEN{number}", "100")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE positions, quotes")
-    with kept(sweep.HITS, moment()) as execution:
+    with kept(sweep.SEARCH, moment()) as execution:
         assert touched(execution) < MANY / 5
 
 

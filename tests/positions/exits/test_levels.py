@@ -329,13 +329,13 @@ def test_the_number_of_statements_does_not_follow_the_number_of_positions(
     for _ in range(3):
         make.position(deployment)
     make.price("ETH", "3000")
-    with django_assert_num_queries(3):  # ratchet, hits, claim
+    with django_assert_num_queries(2):  # search, claim
         assert sweep() == 3
     for _ in range(30):
         make.position(deployment)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(2):
         assert sweep() == 30
-    with django_assert_num_queries(2):  # nobody leaves
+    with django_assert_num_queries(1):  # nobody leaves
         assert sweep() == 0
 
 
@@ -481,6 +481,72 @@ def test_an_exit_that_cannot_be_claimed_ends_no_pass_for_those_behind_it(
     batches = sweeping.Sweep(batch=2)
 
     assert [batches() for _ in range(3)] == [(1, True), (2, True), (1, False)]
+
+
+@pytest.mark.django_db
+def test_a_batch_of_which_none_can_be_claimed_ends_no_pass(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positions = [make.position(deployment) for _ in range(5)]
+    claim, bad = sweeping._claim, {position.pk for position in positions[:2]}
+
+    def broken(hits: list[tuple[int, str]]) -> int:
+        if bad & {pk for pk, _ in hits}:
+            raise ZeroDivisionError("poison")
+        return claim(hits)
+
+    monkeypatch.setattr(sweeping, "_claim", broken)
+    make.price("ETH", "1000")
+    batches = sweeping.Sweep(batch=2)
+
+    assert [batches() for _ in range(2)] == [(2, True), (1, False)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_tick_has_moved_is_claimed_before_all_else_is_searched(deployment: Deployment) -> None:
+    make.price("BTC", "1000")
+    make.price("ETH", "3000")
+    searched = sweeping.Searched()
+    assert sweeping.Sweep(10, searched)() == (0, False)
+    opened_below_its_stop = make.position(deployment, symbol="BTC")
+    hit_by_the_tick = make.position(deployment, symbol="ETH")
+    make.price("ETH", "1000")
+    batches = sweeping.Sweep(10, searched)
+
+    assert batches() == (1, True)
+    assert Position.objects.get(state="closing").pk == hit_by_the_tick.pk
+    assert batches() == (1, False)
+    assert Position.objects.filter(state="closing").last() == opened_below_its_stop
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tick_that_hits_nothing_delays_no_other_exit(deployment: Deployment) -> None:
+    make.price("BTC", "1000")
+    make.price("ETH", "3000")
+    searched = sweeping.Searched()
+    sweeping.Sweep(10, searched)()
+    make.position(deployment, symbol="BTC")
+    make.price("ETH", "2999")
+
+    assert sweeping.Sweep(10, searched)() == (1, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_quote_that_was_being_written_during_a_search_counts_as_moved(deployment: Deployment) -> None:
+    make.price("ETH", "2000")
+    make.position(deployment, symbol="ETH")
+
+    other = connection.copy()
+    other.set_autocommit(False)
+    with other.cursor() as cursor:
+        cursor.execute("UPDATE quotes SET price = 1000 WHERE symbol = 'ETH'")
+    before = sweeping.find_hits()
+    make.price("BTC", "1000")
+    other.commit()
+    other.close()
+
+    assert before.hits == []
+    assert len(sweeping.find_hits(before.seen).hits) == 1
 
 
 @pytest.mark.django_db(transaction=True)
