@@ -135,11 +135,11 @@ INJECTED = """
 
 PAINTED = """
 new Promise((done) => {
-  setTimeout(() => done(true), 1000);
+  setTimeout(() => done(true), 10000);
   requestAnimationFrame(() => requestAnimationFrame(() => done(true)));
 })
 """
-"""Settles after the page's first frame: Chromium drops input before it."""
+"""Settles after the page's first frame: Chromium drops input before it. On a busy machine it takes seconds."""
 
 
 class Page:

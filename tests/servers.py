@@ -37,6 +37,7 @@ KINDS = {
     "chain": "chain",
     "realdata": "recorded data",
     "browser": "browser",
+    "pooler": "pooler",
 }
 """Marker -> what it is called; each must have run under `--require-all`."""
 BY_FOLDER = {"chaos": "chaos", "bench": "slow"}

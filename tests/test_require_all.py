@@ -9,7 +9,7 @@ import pytest
 
 from maxxit.core.config import ROOT
 
-KINDS = ("django_db", "broker", "chain", "realdata", "browser")
+KINDS = ("django_db", "broker", "chain", "realdata", "browser", "pooler")
 INI = "[pytest]\naddopts = -p tests.servers\nmarkers =\n" + "".join(
     f"  {kind}\n" for kind in KINDS if kind != "broker"
 )

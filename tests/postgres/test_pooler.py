@@ -32,7 +32,7 @@ SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
 WHERE locktype = 'advisory' AND datname = current_database()
 """
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+pytestmark = [pytest.mark.pooler, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
 
 
 @pytest.fixture(scope="module")
