@@ -134,10 +134,13 @@ def problems(folder: Path, kind: str = "") -> list[str]:
         path = folder / name
         if kind and entry.kind != kind:
             continue
-        if not path.is_file():
+        try:
+            if sha256(path) != entry.sha256:
+                found.append(f"{name} was changed after its import: delete it and import its sources again")
+        except FileNotFoundError:
             found.append(f"{name} is missing: import its sources again")
-        elif sha256(path) != entry.sha256:
-            found.append(f"{name} was changed after its import: delete it and import its sources again")
+        except OSError as error:
+            found.append(f"{name} cannot be read ({error.strerror}): delete it and import its sources again")
     return found
 
 

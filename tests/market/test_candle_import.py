@@ -435,6 +435,23 @@ def test_verify_finds_changed_missing_and_damaged_files(tmp_path: Path) -> None:
     assert "is missing" in run("verify", str(folder))["problems"][0]
 
 
+def test_a_held_file_that_cannot_be_read_costs_its_token_alone(tmp_path: Path) -> None:
+    folder, btc, eth = tmp_path / "DATA", tmp_path / "BTCUSD_1.csv", tmp_path / "ETHUSD_1.csv"
+    for path in (btc, eth):
+        path.write_text(kraken(minutes(10)))
+    imported(folder, btc)
+    held = folder / "candles-BTC-USD-5m.csv.gz"
+    held.unlink()
+    held.mkdir()
+
+    found = run("import", str(btc), str(eth), "--into", str(folder))
+    assert (found["code"], [one["symbol"] for one in found["tokens"]]) == (1, ["ETH"])
+    assert found["refused"] == [f"BTC: [Errno 21] Is a directory: '{held}'"]
+    assert run("verify", str(folder))["problems"] == [
+        f"{held.name} cannot be read (Is a directory): delete it and import its sources again"
+    ]
+
+
 NUMBER = st.integers(1, 10**9).map(lambda number: Decimal(number) / 10**4)
 
 

@@ -111,7 +111,7 @@ class Command(OpsCommand):
                         options["into"], token, paths, form=options["format"], replace=options["replace"],
                         progress=lambda rows: bar.advance(shown, rows),
                     )  # fmt: skip
-                except MaxxitError as error:  # its held file: the other tokens are imported all the same
+                except (MaxxitError, OSError) as error:  # its held file: the others are imported all the same
                     refused.append(f"{token.symbol}: {error}")
                 else:
                     reports.append(report)
