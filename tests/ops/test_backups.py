@@ -146,6 +146,35 @@ def test_a_backup_of_an_older_release_is_restored_and_migrated(home: Path) -> No
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_database_that_postgres_restored_is_stopped_checked_and_moved_ahead(
+    home: Path, agent: Any, time: RecordedClock, empty_cache: None
+) -> None:
+    trade(1, agent, time)
+    highest, path = Order.objects.latest("id").pk, make.back_up(include=[]).path
+    with empty_place():
+        with pytest.raises(Rejected, match="has no tables of Maxxit"):
+            restore.take_over()
+        with restore.opened(path, PHRASE) as contents:
+            restore.load(contents)  # as Postgres leaves it: nothing stops trading
+        assert gate.kill_level() == ""
+        out = StringIO()
+        call_command("restore", "--in-place", "--json", stdout=out)
+        done = json.loads(out.getvalue())
+        assert (done["ok"], done["files"]) == (True, [])
+        assert gate.kill_level() == "no_entries"
+        assert pauses.current_pause() is not None
+        trade(1, agent, time)
+        assert Order.objects.latest("id").pk > highest + 100_000
+        assert Event.objects.get(name=backups.RESTORED).subject == "backup/postgres"
+
+
+def test_a_restore_wants_a_file_or_the_present_database() -> None:
+    for words in ((), ("some.age", "--in-place")):
+        with pytest.raises(CommandError, match=r"give the FILE of a backup, or --in-place"):
+            call_command("restore", *words)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_trading_is_stopped_whatever_the_checks_do(
     home: Path, agent: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

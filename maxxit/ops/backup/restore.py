@@ -1,4 +1,7 @@
-"""Restore a backup into an empty database; the machine then sends nothing until an operator has compared the books."""
+"""Restore a backup into an empty database, or take over one that Postgres itself restored to a moment.
+
+The machine then sends nothing until an operator has compared the books.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +13,13 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
-from maxxit.core.errors import Rejected
+from maxxit.core.clock import iso_utc
+from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.terms import KillLevel
+from maxxit.events.models import Event
 from maxxit.events.record import NewEvent, write
 from maxxit.ops.backup import archive, database, parts
+from maxxit.pipeline import release
 from maxxit.reports import audit, invariants
 from maxxit.reports.backups import RESTORED
 from maxxit.reports.checks import Check
@@ -30,8 +36,13 @@ BY = "manage.py restore"
 class Restored:
     """What a restore brought back."""
 
-    manifest: dict[str, Any]
+    at: str
+    """The moment whose state it is, ISO 8601."""
+    release: str
+    """The release that wrote the backup; this one where Postgres restored the database."""
     checks: list[Check]
+    rows: dict[str, int] = field(default_factory=dict)
+    """Table -> rows that the backup states; empty where Postgres restored the database."""
     files: list[Path] = field(default_factory=list)
 
     @property
@@ -41,8 +52,7 @@ class Restored:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "ok": self.ok, "at": self.manifest["at"], "release": self.manifest["release"],
-            "rows": {table: count for table, (count, _) in self.manifest["facts"]["rows"].items()},
+            "ok": self.ok, "at": self.at, "release": self.release, "rows": self.rows,
             "checks": [check.as_json() for check in self.checks], "files": [str(path) for path in self.files],
         }  # fmt: skip
 
@@ -75,15 +85,19 @@ def load(contents: archive.Contents) -> Check:
     """
     database.load(contents.database())
     rows = _compare(contents.manifest["facts"])
+    _migrate("the backup was loaded", "drop it, and restore with another release")
+    return rows
+
+
+def _migrate(done: str, advice: str) -> None:
     try:
         call_command("migrate", verbosity=0, interactive=False)
     except Exception as error:
         raise Rejected(
-            f"the backup was loaded, but its migrations failed: {error}. Trading is not stopped in this database: "
-            "start nothing with it, drop it, and restore with another release",
+            f"{done}, but its migrations failed: {error}. Trading is not stopped in this database: "
+            f"start nothing with it, {advice}",
             code="not_migrated",
         ) from error
-    return rows
 
 
 def _compare(stated: dict[str, Any]) -> Check:
@@ -115,21 +129,56 @@ def restore(path: Path, passphrase: str, files_to: Path) -> Restored:
     parts.check_free(files_to)
     with opened(path, passphrase) as contents:
         rows = load(contents)
-        _stop_trading(contents.manifest)  # before anything that can fail
-        restored = Restored(contents.manifest, [rows, *check()])
+        stated = contents.manifest
+        _stop_trading(f"the backup of {stated['at']}")  # before anything that can fail
+        counts = {table: count for table, (count, _) in stated["facts"]["rows"].items()}
+        restored = Restored(stated["at"], stated["release"], [rows, *check()], counts)
         for name, content in contents.files():
             restored.files.append(parts.place(name, content, files_to))
-    data = {"at": contents.manifest["at"], "ok": restored.ok, "release": contents.manifest["release"]}
-    write([NewEvent(RESTORED, f"backup/{path.name}"[:80], None, data)])
+    return _finish(restored, f"backup/{path.name}"[:80])
+
+
+def take_over() -> Restored:
+    """Stop trading in the database that Postgres, or its provider, restored to a moment; check it as a backup.
+
+    Its newest event states the moment. Nothing else may run with the database.
+
+    Raises:
+        Rejected: it has no tables of ours, or cannot be migrated.
+        Retryable: the server still replays its log.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_is_in_recovery()")
+        if cursor.fetchone()[0]:
+            raise Retryable(
+                "the server still replays its log, or waits at its target: see its log, and run this again "
+                "(`SELECT pg_wal_replay_resume()` ends a wait)"
+            )
+        if Event._meta.db_table not in connection.introspection.table_names(cursor):
+            raise Rejected(
+                "the database has no tables of Maxxit: restore a backup by `manage.py restore FILE`",
+                code="no_tables",
+            )
+    _migrate("the database answers", "restore it again, and use another release")
+    newest = Event.objects.order_by("-pk").first()
+    at = iso_utc(newest.at) if newest else ""
+    _stop_trading(f"the log of Postgres, newest event {at or 'none'}")
+    return _finish(Restored(at, release.mine(), check()), "backup/postgres")
+
+
+def _finish(restored: Restored, subject: str) -> Restored:
+    """Record a restore and give the roles their rights."""
+    data = {"at": restored.at, "ok": restored.ok, "release": restored.release}
+    write([NewEvent(RESTORED, subject, None, data)])
     call_command("roles", verbosity=0)
     return restored
 
 
-def _stop_trading(manifest: dict[str, Any]) -> None:
+def _stop_trading(source: str) -> None:
     """Move the sequences ahead, latch the kill switch and pause the exits."""
     with connection.cursor() as cursor:
         cursor.execute(SEQUENCES, [SKIPPED_IDS])
-    reason = f"restored from the backup of {manifest['at']}: docs/backups.md, After a restore"
+    reason = f"restored from {source}: docs/backups.md, After a restore"
     gate.kill(KillLevel.NO_ENTRIES, by=BY, reason=reason, cause="restore")
     if pauses.current_pause() is None:
         pauses.pause(by=BY, reason=reason)
