@@ -17,6 +17,7 @@ from maxxit.core.errors import Rejected
 from maxxit.events.record import record
 from maxxit.notify.models import Endpoint, NotificationSettings, PriceRule
 from positions.models import Position
+from trading.chain import transfers
 from trading.models import Order
 from trading.states import IN_FLIGHT, OrderState
 
@@ -52,8 +53,8 @@ def obstacles(user: Any) -> list[str]:
 def close(user: Any) -> None:
     """Deactivate and anonymise the account. Raises Rejected while something stands in the way.
 
-    Deleted: wallets, sessions, second factor, addresses of channels, settings; API keys are revoked, price rules stop,
-    and agents are paused, except those that other owners' deployments trade with.
+    Deleted: wallets, sessions, second factor, addresses of channels, watched addresses, settings; API keys are revoked,
+    price rules stop, and agents are paused, except those that other owners' deployments trade with.
     Kept without the name: agents, deployments, orders, positions and the ledger, which the books need.
     """
     row = get_user_model()._default_manager.select_for_update().get(pk=user.pk)
@@ -65,6 +66,8 @@ def close(user: Any) -> None:
     for model in (WalletLogin, UserSettings, Endpoint, NotificationSettings, TOTPDevice, StaticDevice):
         model._default_manager.filter(user=person).delete()
     PriceRule.objects.filter(user=person, removed_at=None).update(active=False, removed_at=clock.now())
+    for watched in transfers.of_user(person).filter(private=True):
+        transfers.remove(watched)
     _pause_agents(person)
     Invitation.objects.filter(used_by=person).update(email="")
     LoginAttempts.objects.filter(subject=f"account:{name}").delete()

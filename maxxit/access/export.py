@@ -36,7 +36,6 @@ PATHS = OWNER_PATHS | {
     "positions.twinfill": ("deployment:owner",),
     "trading.fundingpayment": ("deployment:owner",),
     "trading.ledgerentry": ("deployment:owner",),  # withdrawals have no order
-    "trading.watchedaddress": ("user",),
 }
 """Model -> lookup paths to its owner, as in `OWNER_PATHS`."""
 SECRET = frozenset(

@@ -35,6 +35,7 @@ OWNER_PATHS = {
     "replay.preview": ("owner",),
     "notify.pricerule": ("user",),
     "notify.ruledelivery": ("user",),
+    "trading.watchedaddress": ("user",),
 }
 """Model -> lookup paths to its owner, any of which grants access. Only staff see a model that is not listed.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.http import Http404, HttpRequest
-from ninja import Query, Router, Schema, Status
+from ninja import Path, Query, Router, Schema, Status
 from ninja.errors import HttpError
 from pydantic import Field
 
@@ -30,6 +30,8 @@ from maxxit.paging import SKIPPED, bounded_count
 from maxxit.reports import market
 from maxxit.reports.schemas import Moment, Number, Problem, State
 from maxxit.reports.statement import check_span
+from trading.chain import chains, transfers
+from trading.chain.models import WatchedAddress
 
 router = Router(tags=["market"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
@@ -298,6 +300,41 @@ class Deliveries(Schema):
 
     items: list[DeliveryOut]
     count: int
+
+
+class AddressIn(Schema):
+    """An address whose transfers you are notified of; `chain` as `chains` of the list names it."""
+
+    chain: Annotated[str, Field(max_length=40)]
+    address: Annotated[str, Field(max_length=42, description="with its EIP-55 checksum")]
+    label: Annotated[str, Field(max_length=transfers.MAX_LABEL, description="its name in messages")] = ""
+    min_usd: Annotated[Decimal, Field(max_digits=20, decimal_places=2, description="of the smallest one")] = (
+        Decimal(0)
+    )
+
+
+class AddressOut(Schema):
+    """An address whose transfers you are notified of; `private` where you added it, not staff."""
+
+    id: int
+    chain: str
+    address: str
+    label: str
+    min_usd: Number
+    private: bool
+    created_at: Moment
+
+    @staticmethod
+    def resolve_chain(row: Any) -> str:
+        return chains.name_of_id(int(row.chain_id))
+
+
+class Addresses(Schema):
+    """A page of watched addresses, and the chains on which one may be added."""
+
+    items: list[AddressOut]
+    count: int
+    chains: list[str]
 
 
 class EndpointIn(Schema):
@@ -571,6 +608,47 @@ def rules_fire(request: HttpRequest, rule_id: str) -> Any:
     except Rejected as error:
         raise HttpError(422, str(error)) from error
     return Status(202, {"rule_id": rule.rule_id, "channel": alert.channel, "text": alert.event.data["text"]})
+
+
+@router.get("/addresses", response={200: Addresses, **REFUSALS})
+@needs("trading.view_watchedaddress")
+def addresses_list(request: HttpRequest, limit: Limit = 50, offset: Offset = 0) -> Any:
+    """List the addresses whose transfers are reported to you."""
+    rows = visible(WatchedAddress.objects.all(), caller(request).person)
+    return {
+        "items": list(rows[offset : offset + limit]),
+        "count": bounded_count(rows),
+        "chains": list(transfers.watchable()),
+    }
+
+
+@router.post("/addresses", response={201: AddressOut, **REFUSALS})
+@needs("trading.add_watchedaddress", scope=RULES)
+def addresses_add(request: HttpRequest, payload: AddressIn) -> Any:
+    """Watch an address; its transfers are reported to you from the next final block on."""
+    row = transfers.add_own(
+        caller(request).person,
+        payload.chain,
+        payload.address,
+        label=payload.label,
+        min_usd=payload.min_usd,
+    )
+    return Status(201, row)
+
+
+@router.delete("/addresses/{address_id}", response={200: AddressOut, **ONE})
+@needs("trading.change_watchedaddress", scope=RULES)
+def addresses_remove(request: HttpRequest, address_id: Annotated[int, Path(ge=1, lt=2**63)]) -> Any:
+    """Watch an address no more that you added."""
+    row = transfers.of_user(caller(request).person).filter(pk=address_id).first()
+    if row is None:
+        raise Http404(f"no watched address {address_id}")
+    shown = AddressOut.from_orm(row)
+    try:
+        transfers.remove_own(row)
+    except Rejected as error:
+        raise HttpError(422, str(error)) from error
+    return shown
 
 
 @router.get("/deliveries", response={200: Deliveries, **REFUSALS})

@@ -43,7 +43,9 @@ KINDS = {
     "twins": Kind(
         "Fills of an account of yours drift from those of its paper twin", ("twin.drifted", "twin.recovered")
     ),
-    "addresses": Kind("Money moves at an address that is watched for you", ("address.transfer",)),
+    "addresses": Kind(
+        "Money moves at an address that is watched for you", ("address.transfer", "address.own_transfer")
+    ),
     "confirmations": Kind("An entry waits for your confirmation", ("order.awaiting_confirmation",)),
     "digest_pnl": Kind("Digest each morning: your trades of the day before", ("digest.pnl",), opt_in=True),
     "digest_blocked": Kind(
@@ -66,6 +68,7 @@ FOR_OWNERS = (
     *KINDS["trades"].events,
     *OPT_IN,
     "endpoint.gone",
+    "address.own_transfer",
 )
 """Events that only the user whom they name as `owner_id` hears of: staff need not act on them."""
 CRITICAL = frozenset(

@@ -112,6 +112,7 @@ OWNER_ALERTS = (
     "position.open", "position.closed", "position.stop_moved",
     "digest.pnl", "digest.blocked", "digest.authors", "digest.sentiment",
     "order.awaiting_confirmation", "notification.tested", "rule.tested", "endpoint.code_sent", "endpoint.gone",
+    "address.own_transfer",
 )  # fmt: skip
 """Events that notify one user at once, and no staff."""
 

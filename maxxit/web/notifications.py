@@ -19,7 +19,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from maxxit.access.permissions import allowed, page_needs
 from maxxit.core import time_zones
-from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
+from maxxit.core.errors import InvalidInput, MaxxitError, Misconfigured, Rejected, Retryable
+from maxxit.core.money import ZERO
 from maxxit.market.instruments import all_instruments
 from maxxit.notify import endpoints, preferences, rules, trials
 from maxxit.notify.channels import CHANNELS, push
@@ -29,6 +30,8 @@ from maxxit.notify.models import Condition, Endpoint, NotificationSettings, Pric
 from maxxit.reports import notifications
 from maxxit.web.once import first_time
 from maxxit.web.sentences import sentence
+from trading.chain import chains, transfers
+from trading.chain.models import WatchedAddress
 
 log = structlog.get_logger(__name__)
 PAGE = "notifications"
@@ -223,6 +226,55 @@ class RuleForm(forms.Form):
         )
 
 
+class WatchedForm(forms.Form):
+    """An address whose transfers the user wants to hear of."""
+
+    chain = forms.ChoiceField(label="Chain")
+    address = forms.CharField(
+        label="Address to watch",
+        max_length=42,
+        help_text="As an explorer shows it, with capitals.",
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+                "placeholder": "0x…",
+            }
+        ),
+    )
+    label = forms.CharField(
+        label="Name in messages",
+        required=False,
+        max_length=transfers.MAX_LABEL,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    min_usd = forms.DecimalField(
+        label="From USD",
+        required=False,
+        max_digits=20,
+        decimal_places=2,
+        help_text="Smaller transfers are not reported; empty for all.",
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+    )
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data)
+        field: Any = self.fields["chain"]
+        field.choices = [(name, chains.title(one.chain_id)) for name, one in transfers.watchable().items()]
+
+    def add(self, person: Any) -> WatchedAddress:
+        """Watch it. Raises InvalidInput with the field."""
+        values = self.cleaned_data
+        return transfers.add_own(
+            person,
+            values["chain"],
+            values["address"],
+            label=values["label"],
+            min_usd=values["min_usd"] or ZERO,
+        )
+
+
 @never_cache
 @login_required(login_url="login")
 @page_needs("notify.view_ruledelivery")
@@ -280,6 +332,8 @@ def _show(request: HttpRequest, *, status: int = 200, **sent: Any) -> HttpRespon
         "snoozed_until": preferences.snoozed(row),
         "rule_form": RuleForm(channels),
         "rules": [(rule, rules.condition_text(rule)) for rule in notifications.rules_of(person)],
+        "watched": [(row, chains.title(row.chain_id)) for row in transfers.of_user(person)],
+        "watched_form": WatchedForm(),
         "symbols": sorted(all_instruments()),
         "zones": time_zones.names(),
         "push_key": _push_key(channels),
@@ -466,6 +520,38 @@ def _add_rule(request: HttpRequest) -> HttpResponse:
     return _show(request, status=422, rule_form=form)
 
 
+def _watch_address(request: HttpRequest) -> HttpResponse:
+    form = WatchedForm(request.POST)
+    if form.is_valid():
+        try:
+            if first_time(request):
+                row = form.add(request.user)
+                messages.success(request, f"Transfers of {row} are reported from now on.", "watched-address")
+        except InvalidInput as error:
+            for field, text in error.problems.items():
+                form.add_error(field, sentence(text))
+        else:
+            return redirect(PAGE)
+    return _show(request, status=422, watched_form=form)
+
+
+def _end_watch(request: HttpRequest) -> HttpResponse:
+    number = request.POST.get("watched", "")
+    own = transfers.of_user(request.user)
+    row = (
+        own.filter(pk=number).first() if number.isascii() and number.isdigit() and len(number) < 19 else None
+    )
+    if row is None:
+        raise Http404("you watch no such address")
+    try:
+        transfers.remove_own(row)
+    except Rejected as error:
+        messages.error(request, sentence(error))
+    else:
+        messages.success(request, f"Transfers of {row} are reported no more.")
+    return redirect(PAGE)
+
+
 def _rule(request: HttpRequest) -> PriceRule:
     person: Any = request.user
     rule = (
@@ -506,6 +592,8 @@ ACTIONS: dict[str, Callable[[HttpRequest], HttpResponse]] = {
     "resume-rule": _change_rule(rules.resume, "active again"),
     "delete-rule": _change_rule(rules.remove, "deleted"),
     "test-rule": _test_rule,
+    "watch": _watch_address,
+    "end-watch": _end_watch,
 }
 
 

@@ -21,6 +21,8 @@ from maxxit.notify.kinds import DEFAULT
 from maxxit.notify.models import Alert, Endpoint, NotificationSettings, PriceRule, RuleDelivery, RuleMatch
 from maxxit.reports import notifications
 from tests.surface.conftest import World
+from trading.chain import transfers
+from trading.chain.models import WatchedAddress
 
 HOOK = "https://hooks.example.com/a-secret-path"
 
@@ -368,3 +370,69 @@ def test_the_command_shows_sets_tests_and_lists(world: World) -> None:
     assert run("log")[0]["what"] == "Test message"
     with pytest.raises(CommandError, match="use 22:00-07:00"):
         run("set", "--quiet", "late")
+
+
+ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
+
+
+@pytest.fixture
+def a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local chain has an endpoint."""
+    monkeypatch.setenv("MAXXIT_LOCAL_RPC", "http://127.0.0.1:1")
+
+
+def test_a_customer_watches_an_address_and_ends_it(world: World, alice: Client, a_chain: None) -> None:
+    answer = send(alice, "watch", chain="local", address=ADDRESS, label="Cold", min_usd="1000")
+    assert "Transfers of Cold are reported from now on." in answer.content.decode()
+    row = WatchedAddress.objects.get(address=ADDRESS)
+    assert (row.user, row.private, row.min_usd, row.chain_id) == (world.alice, True, 1000, 31337)
+    page = alice.get("/notifications").content.decode()
+    assert ADDRESS in page
+    assert "from 1,000.00 USD" in page
+    bob = world.logged_in(world.bob)
+    assert ADDRESS not in bob.get("/notifications").content.decode()
+    assert send(bob, "end-watch", watched=row.pk).status_code == 404
+    for garbage in ("", "x", "9" * 40):
+        assert send(alice, "end-watch", watched=garbage).status_code == 404
+    assert "are reported no more" in send(alice, "end-watch", watched=row.pk).content.decode()
+    assert not WatchedAddress.objects.filter(pk=row.pk).exists()
+
+
+def test_an_address_that_cannot_be_watched_is_refused_beside_its_field(alice: Client, a_chain: None) -> None:
+    wrong = send(alice, "watch", chain="local", address=ADDRESS.lower(), min_usd="-1")
+    assert wrong.status_code == 422
+    form = wrong.context["watched_form"]
+    assert "checksum" in str(form.errors["address"])
+    assert "give 0 or more" in str(
+        send(alice, "watch", chain="local", address=ADDRESS, min_usd="-1")
+        .context["watched_form"]
+        .errors["min_usd"]
+    )
+    assert "chain" in send(alice, "watch", chain="moon", address=ADDRESS).context["watched_form"].errors
+    assert f'value="{ADDRESS.lower()}"' in wrong.content.decode()
+
+
+def test_without_a_chain_that_is_read_the_page_offers_none(alice: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(transfers, "watchable", dict)
+    assert "No chain is read here" in alice.get("/notifications").content.decode()
+
+
+def test_the_api_watches_an_address_for_its_user_alone(world: World, a_chain: None) -> None:
+    def call(who: Any, method: str, path: str = "", **body: str) -> Any:
+        key = world.key(who, "read", "rules")
+        return getattr(Client(), method)(
+            f"/api/market/addresses{path}", body or None, content_type="application/json", headers=key
+        )
+
+    made = call(world.alice, "post", chain="local", address=ADDRESS, label="Cold", min_usd="5")
+    assert made.status_code == 201
+    assert (made.json()["chain"], made.json()["private"]) == ("local", True)
+    listed = Client().get("/api/market/addresses", headers=world.key(world.alice, "read")).json()
+    assert ([one["address"] for one in listed["items"]], "local" in listed["chains"]) == ([ADDRESS], True)
+    assert Client().get("/api/market/addresses", headers=world.key(world.bob, "read")).json()["count"] == 0
+    again = call(world.alice, "post", chain="local", address=ADDRESS)
+    assert (again.status_code, again.json()["detail"][0]["where"]) == (422, "address")
+    where = f"/{made.json()['id']}"
+    assert call(world.bob, "delete", where).status_code == 404
+    assert call(world.alice, "delete", where).json()["address"] == ADDRESS
+    assert call(world.alice, "delete", where).status_code == 404

@@ -17,6 +17,7 @@ from maxxit.core import clock
 from maxxit.replay.models import Preview
 from tests.backtest.stored import store_refused
 from tests.surface.conftest import World
+from trading.chain.models import WatchedAddress
 
 SCOPES = (READ, RULES, SAFES, TRADE, KEYS, ADMIN)
 REFUSED = {401, 403}
@@ -38,6 +39,7 @@ BODIES: dict[str, Any] = {
     "/api/deployments/{deployment_id}/release": {"reason": "over"},
     "/api/previews": {"accounts": ["somebody"], "capital": "1000"},
     "/api/keys": {"name": "another"},
+    "/api/market/addresses": {"chain": "local", "address": "0x52908400098527886E0F7030069857D2E4169EE7"},
     "/api/notifications/settings": {"kinds": ["stops"]},
     "/api/notifications/test": {"channel": "inbox"},
     "/api/notifications/snooze": {"hours": 0},
@@ -98,6 +100,16 @@ def preview_of(owner: Any) -> int:
     return int(Preview.objects.get_or_create(owner=owner.owner, defaults=values)[0].pk)
 
 
+def address_of(owner: Any) -> int:
+    """The id of an address that a trade's owner watches."""
+    row, _ = WatchedAddress.objects.get_or_create(
+        user=owner.owner,
+        private=True,
+        defaults={"chain_id": 31337, "address": "0x5", "created_at": clock.now()},
+    )
+    return int(row.pk)
+
+
 def call(world: World, who: User | None, path: str, method: str, owner: Any) -> Any:
     """The operation on a row of `owner`, with a key of `who` that has every scope it may have."""
     rule = owner.owner.pricerule_set.first() if hasattr(owner.owner, "pricerule_set") else None
@@ -114,6 +126,7 @@ def call(world: World, who: User | None, path: str, method: str, owner: Any) -> 
         ident=owner.entry.pk,
         month=f"{timezone.now():%Y-%m}",
         position_id=owner.position.pk,
+        address_id=address_of(owner),
         rule_id=rule.rule_id if rule else "3f2b0000-0000-4000-8000-000000000000",
     )
     scopes = [scope for scope in SCOPES if scope != ADMIN or (who and who.is_staff)]

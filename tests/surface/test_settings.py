@@ -33,6 +33,7 @@ from positions.models import Position
 from tests import builders
 from tests.surface.conftest import World
 from tests.tree import PACKAGES
+from trading.chain.models import WatchedAddress
 from trading.models import LedgerEntry, Order
 
 PASSWORD = "nor is this one 2"
@@ -510,6 +511,9 @@ def test_a_closed_account_is_anonymous_and_the_books_stay(world: World) -> None:
     builders.webhook(world.alice, "https://a.example")
     time_zones.choose(world.alice, "Asia/Kolkata")
     headers = world.key(world.alice)
+    WatchedAddress.objects.create(
+        chain_id=31337, address="0x" + "7" * 40, user=world.alice, private=True, created_at=clock.now()
+    )
     entries, orders = LedgerEntry.objects.count(), Order.objects.count()
     browser, other = world.logged_in(world.alice), world.logged_in(world.alice)
     done = browser.post("/settings/close", {"username": "alice", "password": PASSWORD}, follow=True)
@@ -518,7 +522,7 @@ def test_a_closed_account_is_anonymous_and_the_books_stay(world: World) -> None:
     assert (person.username, person.email, person.is_active) == (f"deleted-{person.pk}", "", False)
     assert not person.has_usable_password()
     assert not person.groups.exists()
-    for rows in (person.wallets, person.endpoints, person.browser_sessions):
+    for rows in (person.wallets, person.endpoints, person.browser_sessions, person.watchedaddress_set):
         assert not rows.exists()
     assert not UserSettings.objects.filter(user=person).exists()
     assert not PriceRule.objects.filter(user=person, active=True).exists()

@@ -208,7 +208,7 @@ class WatchedAddressForm(forms.ModelForm):  # type: ignore[type-arg]
                 transfers.check_limit(values["min_usd"])
                 stanza = chain_of_id(values.get("chain_id", 0))
                 if stanza and values.get("address"):
-                    transfers.check(stanza, values["address"], values["min_usd"])
+                    transfers.check(stanza, values["address"], values["min_usd"], values.get("user"))
         except Rejected as error:
             field = "min_usd" if error.code == "bad_number" else "address"
             self.add_error(field, str(error))
@@ -220,17 +220,19 @@ class WatchedAddressAdmin(BaseAdmin):
     """An address whose transfers are reported; its chain and address are those that it was added with."""
 
     form = WatchedAddressForm
-    list_display = ("address", "label", "chain", "limit", "user", "created_at")
-    list_filter = ("chain_id", ("user", admin.RelatedOnlyFieldListFilter))
+    list_display = ("address", "label", "chain", "limit", "user", "private", "created_at")
+    list_filter = ("chain_id", "private", ("user", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("user",)
     search_fields = ("address__iexact", "label", "user__username")
     search_help_text = "address, label or user"
-    fields = ("chain_id", "address", "label", "min_usd", "user", "created_at")
+    fields = ("chain_id", "address", "label", "min_usd", "user", "private", "created_at")
     autocomplete_fields = ("user",)
     limit = number_column("min_usd", "smallest transfer (USD)")
 
     def get_readonly_fields(self, request: HttpRequest, obj: WatchedAddress | None = None) -> tuple[str, ...]:
-        return ("created_at",) if obj is None else ("created_at", "chain_id", "address")
+        if obj is None:
+            return ("created_at", "private")
+        return ("created_at", "private", "chain_id", "address", *(("user",) if obj.private else ()))
 
     def save_model(self, request: HttpRequest, obj: WatchedAddress, form: Any, change: bool) -> None:
         if not change:
@@ -246,5 +248,4 @@ class WatchedAddressAdmin(BaseAdmin):
 
     @display(description="chain", ordering="chain_id")
     def chain(self, row: WatchedAddress) -> str:
-        stanza = chain_of_id(row.chain_id)
-        return chains.name_of(stanza) if stanza else str(row.chain_id)
+        return chains.name_of_id(row.chain_id)

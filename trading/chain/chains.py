@@ -205,11 +205,22 @@ class PerpsTerms(Policy):
     loosen_delay: LoosenDelay
 
 
+class WatchLimits(Policy):
+    """How many addresses are watched, and how many transfers of one are reported."""
+
+    per_user: Count
+    """Addresses that one user may add."""
+    per_chain: Count
+    reports_per_day: Count
+    """Of one address, UTC."""
+
+
 class _Chains(Policy):
     model_config = Policy.model_config | {"extra": "allow"}
     __pydantic_extra__: dict[str, ChainStanza]
     policy: Terms
     perps_policy: PerpsTerms
+    watch: WatchLimits
 
 
 @cache
@@ -225,6 +236,11 @@ def terms() -> Terms:
 def perps_terms() -> PerpsTerms:
     """Return the limits that a plan for perpetual futures proposes."""
     return _chains().perps_policy
+
+
+def watch_limits() -> WatchLimits:
+    """Return the limits of watched addresses."""
+    return _chains().watch
 
 
 def all_chains() -> dict[str, ChainStanza]:
@@ -253,6 +269,12 @@ def chain_of_id(chain_id: int) -> ChainStanza | None:
 def name_of(chain: ChainStanza) -> str:
     """Return the chain's name in config/chains.yaml."""
     return next((name for name, known in all_chains().items() if known == chain), str(chain.chain_id))
+
+
+def name_of_id(chain_id: int) -> str:
+    """Return the name of the chain with that id, else the id."""
+    chain = chain_of_id(chain_id)
+    return name_of(chain) if chain else str(chain_id)
 
 
 def addresses(chain: ChainStanza) -> ContractsStanza:

@@ -188,14 +188,29 @@ class WatchedAddress(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, null=True, help_text="who is notified beside staff"
     )
+    private = models.BooleanField(
+        default=False, db_default=False, help_text="added by its user, who alone is notified; staff is not"
+    )
+    day = models.DateField(null=True, editable=False, help_text="the UTC day that `reported` is of")
+    reported = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="transfers of that day that were reported"
+    )
     created_at = models.DateTimeField()
 
     class Meta:
         db_table = "watched_addresses"
         verbose_name_plural = "watched addresses"
-        ordering = ("chain_id", "address")
+        ordering = ("chain_id", "address", "pk")
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["chain_id", "address"], name="watched_once_per_chain")
+            models.UniqueConstraint(
+                fields=["chain_id", "address", "user"],
+                name="watched_once_per_user",
+                nulls_distinct=False,
+                violation_error_message="this address is watched for that user already",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(private=False) | models.Q(user__isnull=False), name="private_has_a_user"
+            ),
         ]
 
     def __str__(self) -> str:

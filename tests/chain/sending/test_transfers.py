@@ -1,6 +1,7 @@
 """Watched addresses on a real node: transfers of tokens and of the coin, once each, when they are final."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal as D
 from io import StringIO
 from pathlib import Path
@@ -11,7 +12,8 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from maxxit.core.errors import Misconfigured, Rejected
+from maxxit.core import clock
+from maxxit.core.errors import InvalidInput, Misconfigured, Rejected
 from maxxit.events.models import Event
 from maxxit.evm.codec import encode_call
 from maxxit.evm.rpc import Chain
@@ -193,6 +195,106 @@ def test_an_address_without_a_valid_checksum_or_of_an_unknown_chain_is_refused(w
     watched(world)
     with pytest.raises(Rejected, match="watched already"):
         watched(world)
+    with pytest.raises(Rejected, match="60 at most"):
+        watched(world, "guardian", label="x" * 61)
+
+
+def test_a_user_who_adds_an_address_is_notified_alone_and_staff_that_watches_it_as_well_by_its_own(
+    world: World,
+) -> None:
+    ann, bob = User.objects.create(username="ann"), User.objects.create(username="bob")
+    root = User.objects.create(username="root", is_staff=True)
+    address = world.accounts["rogue"]
+    own = transfers.add_own(ann, "local", address, label="Hers", min_usd=D(0))
+    transfers.add_own(bob, "local", address, label="His", min_usd=D(10**6))
+    watch_transfers()
+    make.price("ETH", "2000")
+    pay(world, address, ETHER)
+    mine(world)
+    assert watch_transfers() == 1
+    alerts.write()
+    [alert] = Alert.objects.filter(event__name=transfers.PRIVATE_EVENT)
+    assert (alert.user_id, alert.event.subject) == (ann.pk, f"trading.watchedaddress/{own.pk}")
+    assert "arrived at Hers" in alerts.text_of(alert)
+
+    watched(world)
+    pay(world, address, ETHER)
+    mine(world)
+    assert watch_transfers() == 2
+    alerts.write()
+    assert [one.user_id for one in Alert.objects.filter(event__name=transfers.EVENT)] == [root.pk]
+    assert Alert.objects.filter(event__name=transfers.PRIVATE_EVENT, user=ann).count() == 2
+
+
+def test_more_addresses_than_a_filter_has_topics_are_read_in_several(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "TOPICS", 1)
+    first, second = watched(world, "rogue"), watched(world, "guardian")
+    watch_transfers()
+    for row in (first, second):
+        world.mint("USDC", row.address, 10**6)
+    mine(world)
+    assert watch_transfers() == 2
+    assert {one["address"] for one in reported()} == {first.address, second.address}
+
+
+def test_a_busy_address_is_reported_so_often_a_day_and_says_when_it_is_the_last_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = chains.watch_limits().model_copy(update={"reports_per_day": 2})
+    monkeypatch.setattr(chains, "watch_limits", lambda: limits)
+    row = watched(world)
+    watch_transfers()
+    for _ in range(3):
+        world.mint("USDC", row.address, 10**6)
+        mine(world)
+    assert watch_transfers() == 2
+    first, last = reported()
+    assert "last one reported today" not in first["text"]
+    assert "last one reported today (UTC): 2 are the most" in last["text"]
+    world.mint("USDC", row.address, 10**6)
+    mine(world)
+    assert watch_transfers() == 0
+
+    WatchedAddress.objects.update(day=clock.now().date() - timedelta(days=1))
+    world.mint("USDC", row.address, 10**6)
+    mine(world)
+    assert watch_transfers() == 1
+
+
+def test_what_a_user_adds_is_refused_by_field(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, address = User.objects.create(username="ann"), world.accounts["rogue"]
+
+    def refused(chain: str = "local", address: str = address, label: str = "", min_usd: D = D(0)) -> Any:
+        with pytest.raises(InvalidInput) as error:
+            transfers.add_own(ann, chain, address, label=label, min_usd=min_usd)
+        return error.value.problems
+
+    assert refused("moon") == {"chain": "no chain 'moon' is read here; known: local"}
+    assert "checksum" in refused(address=address.lower())["address"]
+    assert "0 or more" in refused(min_usd=D(-1))["min_usd"]
+    assert "on one line" in refused(label="a\nb")["label"]
+    transfers.add_own(ann, "local", address, label="", min_usd=D(0))
+    assert "is watched already" in refused()["address"]
+    limits = chains.watch_limits().model_copy(update={"per_user": 1})
+    monkeypatch.setattr(chains, "watch_limits", lambda: limits)
+    assert refused(address=world.accounts["guardian"])["address"] == (
+        "you watch 1 addresses, the most of one user: remove one first"
+    )
+    limits = chains.watch_limits().model_copy(update={"per_user": 9, "per_chain": 1})
+    assert "1 addresses of local are watched" in refused(address=world.accounts["guardian"])["address"]
+
+
+def test_a_user_removes_what_they_added_and_not_what_staff_watches_for_them(world: World) -> None:
+    ann = User.objects.create(username="ann")
+    theirs = watched(world, user=ann)
+    with pytest.raises(Rejected, match="staff watches Treasury for you"):
+        transfers.remove_own(theirs)
+    own = transfers.add_own(ann, "local", world.accounts["guardian"], label="", min_usd=D(0))
+    assert list(transfers.of_user(ann)) == sorted((theirs, own), key=lambda row: row.address)
+    transfers.remove_own(own)
+    assert list(transfers.of_user(ann)) == [theirs]
 
 
 def test_what_is_watched_no_more_is_not_reported_and_a_later_address_begins_anew(world: World) -> None:
@@ -202,6 +304,12 @@ def test_what_is_watched_no_more_is_not_reported_and_a_later_address_begins_anew
     pay(world, row.address, ETHER)
     mine(world)
     assert watch_transfers() == 0
+    ann = User.objects.create(username="ann")
+    watched(world, user=ann)
+    watch_transfers()
+    ann.delete()  # its address with it
+    pay(world, row.address, ETHER)
+    mine(world)
     watched(world)
     assert watch_transfers() == 0
     assert reported() == []
@@ -219,9 +327,13 @@ def test_the_command_adds_lists_renames_and_removes(world: World) -> None:
     added = run("add", *place, "--label", "Treasury", "--min-usd", "1000", "--user", user.username)
     assert added == {
         "chain": "local", "address": world.accounts["rogue"], "label": "Treasury", "min_usd": "1000", "user": "alice",
+        "private": False,
     }  # fmt: skip
     assert run("list") == [added]
     assert run("label", *place, "--label", "Reserve") == added | {"label": "Reserve"}
+    staff = run("add", *place)
+    assert run("label", *place, "--label", "Ours") == staff | {"label": "Ours"}
+    assert run("remove", *place, "--user", "") == staff | {"label": "Ours"}
     assert run("remove", *place) == added | {"label": "Reserve"}
     assert run("list") == []
     with pytest.raises(CommandError, match="is not watched"):

@@ -26,6 +26,7 @@ class Command(OpsCommand):
             return
         parser.add_argument("--chain", required=True, help="name in config/chains.yaml")
         parser.add_argument("--address", required=True, help="with its checksum, as explorers show it")
+        parser.add_argument("--user", default="", help="who is notified beside staff")
         if action in ("add", "label"):
             parser.add_argument(
                 "--label", required=action == "label", default="", help="its name in messages"
@@ -38,20 +39,18 @@ class Command(OpsCommand):
                 metavar="USD",
                 help="smaller transfers are not reported (default 0)",
             )
-            parser.add_argument("--user", default="", help="who is notified beside staff")
 
     def run(self, **options: Any) -> Any:
         return self.rows(getattr(self, f"_{options['action']}")(options))
 
     def _add(self, options: dict[str, Any]) -> dict[str, Any]:
-        user = person_named(options["user"]) if options["user"] else None
         return _as_dict(
             transfers.add(
                 options["chain"],
                 options["address"],
-                label=_label(options),
+                label=options["label"],
                 min_usd=options["min_usd"],
-                user=user,
+                user=_user(options),
             )
         )
 
@@ -60,7 +59,7 @@ class Command(OpsCommand):
 
     def _label(self, options: dict[str, Any]) -> dict[str, Any]:
         row = _watched(options)
-        row.label = _label(options)
+        row.label = transfers.check_label(options["label"])
         row.save(update_fields=["label"])
         return _as_dict(row)
 
@@ -71,30 +70,31 @@ class Command(OpsCommand):
         return shown
 
 
-def _label(options: dict[str, Any]) -> str:
-    label: str = options["label"].strip()
-    if len(label) > 60 or not label.isprintable():
-        raise Rejected(f"--label has {len(label)} characters: give 60 at most, on one line", code="bad_label")
-    return label
+def _user(options: dict[str, Any]) -> Any:
+    return person_named(options["user"]) if options["user"] else None
 
 
 def _watched(options: dict[str, Any]) -> WatchedAddress:
     chain = chains.stanza(options["chain"])
-    row = WatchedAddress.objects.filter(chain_id=chain.chain_id, address=options["address"]).first()
-    if row is None:
+    rows = list(WatchedAddress.objects.filter(chain_id=chain.chain_id, address=options["address"]))
+    if len(rows) > 1 or options["user"]:
+        user = _user(options)
+        rows = [row for row in rows if row.user == user]
+    if not rows:
+        who = f" for {options['user']}" if options["user"] else ""
         raise Rejected(
-            f"{options['address']} on {options['chain']} is not watched: see `manage.py addresses list`",
+            f"{options['address']} on {options['chain']} is not watched{who}: see `manage.py addresses list`",
             code="not_found",
         )
-    return row
+    return rows[0]
 
 
 def _as_dict(row: WatchedAddress) -> dict[str, Any]:
-    stanza = chains.chain_of_id(row.chain_id)
     return {
-        "chain": chains.name_of(stanza) if stanza else str(row.chain_id),
+        "chain": chains.name_of_id(row.chain_id),
         "address": row.address,
         "label": row.label,
         "min_usd": plain(row.min_usd),
         "user": row.user.get_username() if row.user else "",
+        "private": row.private,
     }
