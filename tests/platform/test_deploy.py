@@ -1,6 +1,9 @@
 """docker-compose.yml and the systemd units run what `make up` runs, and each process gets the keys that it needs."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,46 @@ def services() -> dict[str, Any]:
     """The containers."""
     found: dict[str, Any] = yaml.safe_load((BASE_DIR / "docker-compose.yml").read_text())["services"]
     return found
+
+
+def compose(empty: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run compose on our file with these variables alone; skip the test where the machine has no compose.
+
+    Args:
+        empty: an empty file, in place of the `.env` of this checkout.
+    """
+    environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    for program in (["docker", "compose"], ["docker-compose"]):
+        known = (
+            shutil.which(program[0])
+            and not subprocess.run([*program, "version"], capture_output=True).returncode
+        )
+        if known:
+            return subprocess.run(
+                [*program, "-f", str(BASE_DIR / "docker-compose.yml"), "--env-file", str(empty), *words],
+                capture_output=True, text=True, env=environ | variables, check=False,
+            )  # fmt: skip
+    pytest.skip("no docker compose here (Debian: apt-get install docker-compose)")
+
+
+def test_compose_accepts_the_file_and_names_each_variable_that_is_missing(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    """No Docker daemon is asked."""
+    empty = tmp_path / "empty.env"
+    empty.touch()
+    text = (BASE_DIR / "docker-compose.yml").read_text()
+    needed = dict.fromkeys(re.findall(r"\$\{([A-Z_]+):\?", text), "secret") | dict.fromkeys(
+        ("PYTHON_IMAGE", "POSTGRES_IMAGE", "VALKEY_IMAGE"), f"image@sha256:{'a' * 64}"
+    )
+    profiles = sorted({name for one in services.values() for name in one.get("profiles", ())})
+    shown = compose(empty, *(word for name in profiles for word in ("--profile", name)), "config", **needed)
+    assert shown.returncode == 0, shown.stderr
+    assert set(yaml.safe_load(shown.stdout)["services"]) == set(services)
+    for name in needed:
+        refused = compose(empty, "config", **{key: value for key, value in needed.items() if key != name})
+        assert refused.returncode
+        assert name in refused.stderr
 
 
 def _variables() -> set[str]:
