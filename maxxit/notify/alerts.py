@@ -90,6 +90,11 @@ def forget(now: datetime) -> None:
     AlertedEvent.objects.filter(at__lt=now - 2 * LOOK_BACK).delete()
 
 
+def prune(before: datetime) -> int:
+    """Delete alerts older than `before`, their events stay; return how many rows."""
+    return Alert.objects.filter(at__lt=before).delete()[0]
+
+
 def parameters() -> dict[str, Any]:
     """Return the parameters of `WRITE` now."""
     now = clock.now()

@@ -10,7 +10,8 @@ from maxxit.events import wake
 from maxxit.notify import alerts, rules, worker
 from maxxit.notify.models import DigestSlot
 
-KEEP_MATCHES = timedelta(days=90)
+KEEP = timedelta(days=90)
+"""Of alerts, matches and their deliveries: the delivery log goes back so far."""
 
 
 @shared_task(name=rules.MATCH_TASK)
@@ -22,10 +23,11 @@ def match() -> int:
 
 @shared_task
 def tidy() -> dict[str, int]:
-    """Delete rule matches and their deliveries past retention; return how many rows."""
-    alerts.forget(timezone.now())
-    DigestSlot.objects.filter(due_at__lt=timezone.now() - KEEP_MATCHES).delete()
-    return {"matches": rules.prune(timezone.now() - KEEP_MATCHES)}
+    """Delete alerts, rule matches and their deliveries past retention; return how many rows."""
+    now = timezone.now()
+    alerts.forget(now)
+    DigestSlot.objects.filter(due_at__lt=now - KEEP).delete()
+    return {"alerts": alerts.prune(now - KEEP), "matches": rules.prune(now - KEEP)}
 
 
 @shared_task(name=worker.DELIVER_TASK)

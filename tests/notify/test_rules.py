@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from maxxit.core.errors import Rejected
 from maxxit.events.models import Event
@@ -21,7 +22,7 @@ from maxxit.market import intake, quotes
 from maxxit.market.feeds.base import Tick
 from maxxit.market.models import Candle, FundingRate, Quote, QuoteMove, SourceQuote
 from maxxit.notify import endpoints, rules
-from maxxit.notify.models import Endpoint, PriceRule, RuleDelivery, RuleMatch
+from maxxit.notify.models import Alert, Endpoint, PriceRule, RuleDelivery, RuleMatch
 from maxxit.notify.rules import Part
 from maxxit.notify.tasks import match, tidy
 from maxxit.pipeline.stages import WAKES
@@ -428,8 +429,20 @@ def test_old_matches_are_dropped(ann: User, says: Callable[..., None]) -> None:
     rules.add(ann, ["BTC"], "any")
     says(BTC=1)  # at the recorded clock: months ago
 
-    assert tidy() == {"matches": 2}
+    assert tidy() == {"alerts": 0, "matches": 2}
     assert not RuleMatch.objects.exists()
+
+
+def test_old_alerts_are_dropped_and_their_events_stay(ann: User) -> None:
+    now = timezone.now()
+    event = Event.objects.create(at=now, name="test.happened", subject="a/1")
+    for channel, age in (("inbox", 91), ("webhook", 89)):
+        at = now - timedelta(days=age)
+        Alert.objects.create(event=event, user=ann, channel=channel, at=at, due_at=at)
+
+    assert tidy() == {"alerts": 1, "matches": 0}
+    assert Alert.objects.get().channel == "webhook"
+    assert Event.objects.filter(pk=event.pk).exists()
 
 
 def bars_with_volume(symbol: str, until: datetime, *, each: int, volume: str) -> None:
