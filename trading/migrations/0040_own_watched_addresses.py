@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trading', '0038_watched_addresses'),
+        ('trading', '0039_lean_orders'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
