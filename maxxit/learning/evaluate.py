@@ -60,12 +60,14 @@ def gather(series: Sequence[Hours], horizon: int, step: int = 1) -> Data:
 
     Raises Rejected where the series are too short for any.
     """
-    parts = []
+    parts, tables = [], list[Floats]()
     names: tuple[str, ...] = ()
     for place, hours in enumerate(series):
         columns = features.table(hours)
         names = tuple(columns)
         matrix = np.column_stack(list(columns.values()))
+        before = sum(len(one) for one in tables)
+        tables.append(matrix)
         returns, volatility = features.target(hours, horizon)
         one, _ = features.target(hours, 1)
         ewma, ends = features.ewma(hours), hours.ends()
@@ -77,7 +79,7 @@ def gather(series: Sequence[Hours], horizon: int, step: int = 1) -> Data:
         )
         kept &= ends % step == 0
         parts.append((matrix[kept], ewma[kept], returns[kept], volatility[kept], ends[kept],
-                      np.full(int(kept.sum()), place), one[kept]))  # fmt: skip
+                      np.full(int(kept.sum()), place), one[kept], before + np.flatnonzero(kept)))  # fmt: skip
     columns_of = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else []
     if not columns_of or len(columns_of[0]) < LEAST_TRAINING // step:
         raise Rejected(
@@ -85,10 +87,13 @@ def gather(series: Sequence[Hours], horizon: int, step: int = 1) -> Data:
             f"{features.WARM_UP + LEAST_TRAINING + FOLDS * (horizon + EMBARGO)} hours of bars without long gaps",
             code="insufficient_history",
         )
-    matrix, ewma, returns, volatility, ends, symbols, first = columns_of
+    matrix, ewma, returns, volatility, ends, symbols, first, places = columns_of
     order = np.lexsort((symbols, ends))
     known = np.unique(np.concatenate([hours.ends()[np.isfinite(hours.close)] for hours in series]))
-    rows = Rows(names, matrix[order], ewma[order], horizon, returns[order], volatility[order])
+    rows = Rows(
+        names, matrix[order], ewma[order], horizon, returns[order], volatility[order],
+        np.concatenate(tables), places[order],
+    )  # fmt: skip
     return Data(rows, ends[order], symbols[order], first[order], len(known) / 24)
 
 

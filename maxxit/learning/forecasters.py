@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maxxit.core.registry import Registry
 from maxxit.learning import statistics
@@ -29,6 +30,10 @@ class Rows:
     """Log return over the horizon after each row."""
     volatility: Floats
     """Realised volatility over the horizon, a fraction an hour."""
+    hours: Floats
+    """The feature table of every hour, symbol after symbol; NaN where a feature is unknown."""
+    places: NDArray[np.int64]
+    """Place of each row in `hours`."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -36,6 +41,15 @@ class Rows:
     def column(self, name: str) -> Floats:
         """Return one feature of every row."""
         return self.features[:, self.names.index(name)]
+
+    def window(self, name: str, hours: int) -> Floats:
+        """Return one feature of the `hours` up to each row, shape (n, hours), the row's own last.
+
+        Before the first row of a symbol lie its `features.WARM_UP` hours, so that no window reaches another symbol.
+        """
+        places = self.places[:, None] + np.arange(1 - hours, 1)
+        window: Floats = self.hours[:, self.names.index(name)][np.maximum(places, 0)]
+        return window
 
     def where(self, chosen: Any) -> "Rows":
         """Return the rows that a mask or index selects."""
@@ -46,6 +60,8 @@ class Rows:
             self.horizon,
             self.returns[chosen],
             self.volatility[chosen],
+            self.hours,
+            self.places[chosen],
         )
 
 
@@ -83,6 +99,7 @@ FORECASTERS: Registry[Any] = Registry(
         "ewma": "maxxit.learning.forecasters.Ewma",
         "har": "maxxit.learning.forecasters.Har",
         "lightgbm": "maxxit.learning.boosted.Boosted",
+        "tft": "maxxit.learning.tft.forecaster.Transformer",
         "ridge": "maxxit.learning.forecasters.Ridge",
     },
 )

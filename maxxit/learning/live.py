@@ -48,8 +48,11 @@ def forecast(row: TrainedModel, hours: Hours) -> Now:
     columns = features.table(hours.last(READ_HOURS))
     ewma = features.ewma(hours.last(READ_HOURS))
     unknown = np.full(1, np.nan)
-    matrix = np.column_stack([column[-1:] for column in columns.values()])
-    newest = Rows(tuple(columns), matrix, ewma[-1:], row.horizon_hours, unknown, unknown)
+    matrix = np.column_stack(list(columns.values()))
+    newest = Rows(
+        tuple(columns), matrix[-1:], ewma[-1:], row.horizon_hours, unknown, unknown,
+        matrix, np.array([len(matrix) - 1]),
+    )  # fmt: skip
     made = FORECASTERS.open(row.kind).forecast(row.parameters, newest)
     quantiles = [float(one) for one in made.quantiles[0]]
     return Now(hours.symbol, float(made.sigma[0]), float(made.mean[0]), quantiles)

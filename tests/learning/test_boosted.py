@@ -46,9 +46,8 @@ def test_the_deepest_tree_of_its_nodes_is_no_cycle() -> None:
 
 
 def test_a_forecast_reads_its_features_by_name() -> None:
-    rows = Rows(
-        ("b", "x", "a"), np.array([[-9.0, 7.0, 2.0], [0.0, 7.0, 2.0]]), np.ones(2), 4, np.ones(2), np.ones(2)
-    )
+    table = np.array([[-9.0, 7.0, 2.0], [0.0, 7.0, 2.0]])
+    rows = Rows(("b", "x", "a"), table, np.ones(2), 4, np.ones(2), np.ones(2), table, np.arange(2))
     parameters = {"features": ["a", "b"], "trees": [STUMP], "z": [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]}
 
     made = Boosted().forecast(parameters, rows)

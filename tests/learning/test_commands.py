@@ -58,16 +58,19 @@ def test_a_model_from_training_to_retirement(candles: Path) -> None:
 
 
 def test_the_skill_table(candles: Path) -> None:
-    har, _, ridge = run("evaluate", "--candles", str(candles), "--horizon", "6")
+    kinds = ("--kind", "har", "--kind", "ridge")
+    har, ridge = run("evaluate", "--candles", str(candles), "--horizon", "6", *kinds)
     assert (har["kind"], har["baseline"], har["purpose"]) == ("har", "ewma", "volatility")
     assert (ridge["kind"], ridge["purpose"]) == ("ridge", "direction")
 
 
 def test_what_cannot_be_evaluated_stops_no_other(candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    har, boosted, ridge = run("evaluate", "--candles", str(candles), "--horizon", "1")
+    monkeypatch.setitem(sys.modules, "jax", None)
+    har, boosted, tft, ridge = run("evaluate", "--candles", str(candles), "--horizon", "1")
     assert "refused" not in har
     assert "pip install -r requirements-train.txt" in boosted["refused"]
+    assert "pip install -r requirements-tft.txt" in tft["refused"]
     assert "a direction model needs a horizon of at least 2 h, not 1 h" in ridge["refused"]
     with pytest.raises(SystemExit):
         run("evaluate", "--candles", str(candles), "--horizon", "1", "--kind", "ridge")

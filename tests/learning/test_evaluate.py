@@ -15,8 +15,8 @@ def outcome(returns: list[float], first_step: float) -> evaluate.Tested:
     """Four folds of one row each; the forecast is always far above the threshold, long."""
     count = len(returns)
     ones = np.ones(count)
-    rows = Rows(("a",), ones[:, None], ones, 6, np.array(returns), ones)
     ends = np.arange(count, dtype=np.int64)
+    rows = Rows(("a",), ones[:, None], ones, 6, np.array(returns), ones, ones[:, None], ends)
     data = Data(rows, ends, np.zeros(count, dtype=np.int64), np.full(count, first_step), 200.0)
     made = Forecasts(ones * 0.01, ones * 0.1, np.tile(np.array(statistics.LEVELS), (count, 1)))
     return evaluate.Tested(data, made, ends)

@@ -61,6 +61,7 @@ def test_the_pins_fit_the_ranges_and_each_other() -> None:
         "requirements-conformance.txt",
         "requirements-kafka.txt",
         "requirements-train.txt",
+        "requirements-tft.txt",
         "requirements-apprise.txt",
         "requirements-e5.txt",
     ],
@@ -71,6 +72,7 @@ def test_every_pin_has_its_hashes_and_they_are_required(name: str) -> None:
     few = {
         "requirements-kafka.txt": 5,
         "requirements-train.txt": 3,
+        "requirements-tft.txt": 5,
         "requirements-apprise.txt": 3,
         "requirements-e5.txt": 0,
     }
