@@ -4,12 +4,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Path, Query, Router, Schema
+from ninja import Path, Query, Schema
 from pydantic import Field
 
 from maxxit.access.auth import READERS, caller
 from maxxit.access.models import TRADE
 from maxxit.access.permissions import needs
+from maxxit.api.routing import Router
 from maxxit.core.errors import Rejected
 from maxxit.reports.activity import feed
 from maxxit.reports.activity.rows import activity

@@ -31,6 +31,7 @@ from maxxit.api import (
     sources,
     streams,
 )
+from maxxit.api.routing import Router
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.terms import Purpose
@@ -90,6 +91,7 @@ api = IdempotentAPI(
     "states are upper case, times are UTC. Send your API key as `X-API-Key` or as `Authorization: Bearer`.",
     auth=AUTH,
     throttle=[PerCaller()],
+    default_router=Router(),
     parser=ReadableJson(),
     docs_url="/docs",
     docs_decorator=key_or_login,

@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from django.http import HttpRequest
-from ninja import Path, Query, Router, Schema
+from ninja import Path, Query, Schema
 from pydantic import Field
 
 from maxxit.access.auth import READERS, caller
 from maxxit.access.permissions import needs
+from maxxit.api.routing import Router
 from maxxit.reports import authors
 from maxxit.reports.schemas import Problem
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Schema, Status
 from ninja.errors import HttpError
 from pydantic import ConfigDict, Field
 
@@ -24,6 +24,7 @@ from maxxit.access.inputs import state_named
 from maxxit.access.models import KEYS, READ, TRADE, ApiKey
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
+from maxxit.api.routing import Router
 from maxxit.core import clock
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.paging import SKIPPED, bounded_count

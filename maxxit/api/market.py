@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from django.http import Http404, HttpRequest
-from ninja import Path, Query, Router, Schema, Status
+from ninja import Path, Query, Schema, Status
 from ninja.errors import HttpError
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from maxxit.access.inputs import When, coded, state_named, unknown
 from maxxit.access.models import ADMIN, RULES
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
+from maxxit.api.routing import Router
 from maxxit.core import clock
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.market import candles

@@ -4,13 +4,14 @@ from datetime import time
 from typing import Annotated, Any
 
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Schema, Status
 from ninja.errors import HttpError
 from pydantic import Field
 
 from maxxit.access.auth import READERS, caller
 from maxxit.access.models import RULES
 from maxxit.access.permissions import needs
+from maxxit.api.routing import Router
 from maxxit.core.errors import Rejected
 from maxxit.notify import endpoints, kinds, preferences, trials
 from maxxit.notify.channels import CHANNELS

@@ -5,12 +5,13 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Query, Schema
 from ninja.errors import HttpError
 from pydantic import Field
 
 from maxxit.access.auth import caller
 from maxxit.access.permissions import needs
+from maxxit.api.routing import Router
 from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain

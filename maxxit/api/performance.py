@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Query, Schema
 from ninja.errors import HttpError
 from pydantic import Field
 
 from maxxit.access.auth import READERS, caller
 from maxxit.access.inputs import When
 from maxxit.access.permissions import needs
+from maxxit.api.routing import Router
 from maxxit.reports import performance, pnl, pnl_explain
 from maxxit.reports.owners import exports, holdings
 from maxxit.reports.schemas import MarginOut, Problem

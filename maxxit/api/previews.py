@@ -4,13 +4,14 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Schema, Status
 from pydantic import ConfigDict, Field
 
 from maxxit.access.auth import READERS, Caller, caller
 from maxxit.access.models import TRADE
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
+from maxxit.api.routing import Router
 from maxxit.core.terms import ExitPreset, Preset
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.replay import previews

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import Http404, HttpRequest
-from ninja import Router, Schema
+from ninja import Schema
 from ninja.errors import HttpError
 from pydantic import ConfigDict, Field
 
@@ -19,6 +19,7 @@ from maxxit.access.auth import READERS, Caller, caller
 from maxxit.access.models import ADMIN, SAFES, TRADE
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible
+from maxxit.api.routing import Router
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.record import record
 from maxxit.paging import SKIPPED, bounded_count

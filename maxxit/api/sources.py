@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from django.db import transaction
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Schema, Status
 from ninja.errors import HttpError
 from ninja.security import APIKeyHeader
 from pydantic import AfterValidator, Field
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 from agents.models import CtAccount
 from maxxit.access import attempts, auth
 from maxxit.access.inputs import When
+from maxxit.api.routing import Router
 from maxxit.core import clock, signing
 from maxxit.core.errors import Rejected
 from maxxit.market.instruments import all_instruments, stablecoins

@@ -11,13 +11,14 @@ from typing import Annotated
 
 from django.db import connection
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Query, Router
+from ninja import Query
 from ninja.errors import HttpError
 from pydantic import Field
 
 from maxxit.access.auth import READERS, Caller, caller, still_valid
 from maxxit.access.permissions import needs
 from maxxit.access.rows import visible_subjects
+from maxxit.api.routing import Router
 from maxxit.bus import updates
 from maxxit.bus.messages import Message
 from maxxit.events import log
