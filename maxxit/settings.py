@@ -25,7 +25,7 @@ INSTALLED_APPS = [
     "maxxit.web",  # before unfold: it overrides the admin's index page and header
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "maxxit.web.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -37,6 +37,7 @@ from maxxit.web.safes import setup as safe_setup
 from maxxit.web.second_factor import second_factor
 from maxxit.web.twin import twin_page
 
+admin.autodiscover()
 MOVED_ADMIN_PAGES = {
     f"{model}/{rest}": admin.site.admin_view(
         RedirectView.as_view(url=f"/admin/notify/{model}/{to}", query_string=True, permanent=True)

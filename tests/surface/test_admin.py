@@ -26,6 +26,7 @@ from trading import gate, ledger
 from trading.chain.models import SafePlan, TransferScan, WatchedAddress
 from trading.models import Gate, KillSwitch
 
+admin.autodiscover()
 OURS = ("agents", "signals_app", "trading", "positions", "events", "pipeline", "market", "console")
 OF_RULES = ("notify.PriceRule", "notify.RuleMatch", "notify.RuleDelivery")
 MODELS = sorted(

@@ -212,6 +212,7 @@ def test_each_declared_permission_exists(db: None) -> None:
 
 # -- the admin
 
+admin.autodiscover()
 MODELS = sorted(admin.site._registry, key=lambda one: one._meta.label)
 NAMES = [
     (model, str(pattern.name))
