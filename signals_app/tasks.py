@@ -1,16 +1,14 @@
 """Celery tasks of the stages ingest, classify and generate, and of the authors' impact factors."""
 
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import structlog
 from celery import Task, shared_task
-from django.conf import settings
 
 from maxxit.core import clock
-from maxxit.core.config import ROOT
-from maxxit.core.errors import Misconfigured, Rejected, Retryable
+from maxxit.core.errors import Rejected, Retryable
 from maxxit.events import wake
 from maxxit.llm.budget import calls_left
 from maxxit.llm.slots import width
@@ -19,51 +17,13 @@ from maxxit.pipeline.runs import Counts, run_stage
 from signals_app import classify, generate, inbound, ingest
 from signals_app.policy import policy
 from signals_app.social import SOCIAL, store
-from signals_app.sources import INBOUND, NAMED, SOURCES
-from signals_app.sources.base import PostSource, Unmetered, Unopened
-from signals_app.sources.inbound import InboundSource
+from signals_app.sources import NAMED
+from signals_app.sources.base import PostSource, Unmetered
+from signals_app.sources.configured import sources
 
 log = structlog.get_logger(__name__)
 UNMETERED_TASK = "signals_app.tasks.ingest_unmetered"
 ARRIVED_TASK = "signals_app.tasks.ingest_arrived"
-
-
-def sources() -> dict[str, PostSource]:
-    """Return the configured post sources; one that cannot be opened fails alone, and is opened by a later pass."""
-    return {name: _source(name) for name in policy().ingest.sources}
-
-
-def _source(name: str) -> PostSource:
-    try:
-        return _opened(name)
-    except Misconfigured as error:
-        return Unopened(error)
-
-
-def inbound_source(name: str) -> InboundSource | None:
-    """Return the source of that name if others push to it; only the web process needs its secret."""
-    stanza = policy().ingest.sources.get(name, {})
-    return InboundSource(name=name, **_options(stanza)) if stanza.get("adapter") == INBOUND else None
-
-
-def _options(stanza: dict[str, Any]) -> dict[str, Any]:
-    return {option: value for option, value in stanza.items() if option != "adapter"}
-
-
-@cache
-def _opened(name: str) -> PostSource:
-    """Open a post source, once. Raises Misconfigured."""
-    stanza = policy().ingest.sources[name]
-    named = {"name": name} if stanza.get("adapter") in NAMED else {}
-    return SOURCES.open(**_resolved(stanza), **named)
-
-
-def _resolved(stanza: dict[str, Any]) -> dict[str, Any]:
-    """Fill in `{data_dir}` in the stanza's paths; other relative paths start at the project root."""
-    if "paths" not in stanza:
-        return stanza
-    paths = [str(ROOT / path.format(data_dir=settings.DATA_DIR)) for path in stanza["paths"]]
-    return stanza | {"paths": paths}
 
 
 def one() -> int:

@@ -22,8 +22,8 @@ from maxxit.reports.schemas import Problem
 from signals_app import inbound
 from signals_app.models import InboundPost
 from signals_app.sources.base import MAX_TEXT, Engagement, RawPost, StatedCall, derived_id, unfit, web_link
+from signals_app.sources.configured import inbound_source
 from signals_app.sources.inbound import InboundSource
-from signals_app.tasks import inbound_source
 
 router = Router(tags=["sources"])
 REFUSALS = {401: Problem, 409: Problem, 413: Problem, 422: Problem, 429: Problem, 503: Problem}

@@ -13,7 +13,7 @@ class WebConfig(AppConfig):
 
 
 class AdminConfig(SimpleAdminConfig):
-    """Django's admin, whose pages are imported with the URLs or by the system checks, not by each command and worker."""
+    """Django's admin, whose pages are imported with the URLs or by the checks, not by each command and worker."""
 
     def ready(self) -> None:
         """Register the admin's checks; that of its pages imports them first."""

@@ -51,5 +51,6 @@ def partner(*accounts: str) -> Iterator[Partner]:
         CtAccount.objects.create(x_username=name, source="partner")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARTNER_SECRET", SECRET)
-        patch.setattr("signals_app.tasks.policy", lambda: changed)
+        for module in ("signals_app.tasks", "signals_app.sources.configured"):
+            patch.setattr(f"{module}.policy", lambda: changed)
         yield Partner()

@@ -14,6 +14,7 @@ from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from signals_app import tasks
 from signals_app.ingest import ingest
 from signals_app.models import CtPost
+from signals_app.sources import configured
 from signals_app.sources.base import Cursor, Engagement, SourcePaused
 from signals_app.sources.x_session import XSessionSource
 from tests import builders as make
@@ -275,8 +276,9 @@ def test_a_source_that_cannot_be_opened_stops_no_other_and_is_opened_once_it_is_
     }
     rules = tasks.policy()
     ours = rules.model_copy(update={"ingest": rules.ingest.model_copy(update={"sources": stanzas})})
-    monkeypatch.setattr(tasks, "policy", lambda: ours)
-    tasks._opened.cache_clear()
+    for module in (tasks, configured):
+        monkeypatch.setattr(module, "policy", lambda: ours)
+    configured._opened.cache_clear()
     make.account(username="author", source="xweb")
     make.account(username="ann", source="files")
     with pytest.raises(Misconfigured, match=r"x-accounts\.txt:1: auth_token is not"):
@@ -285,7 +287,7 @@ def test_a_source_that_cannot_be_opened_stops_no_other_and_is_opened_once_it_is_
 
     write_files(tmp_path, line("a"))
     assert isinstance(tasks.sources()["xweb"], XSessionSource)
-    tasks._opened.cache_clear()
+    configured._opened.cache_clear()
 
 
 def test_files_that_others_may_read_and_other_hosts_are_refused(web: XWeb, tmp_path: Path) -> None:
