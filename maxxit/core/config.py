@@ -46,9 +46,12 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class Policy(BaseModel):
-    """Base of every YAML schema: unknown keys are errors, and values are immutable after loading."""
+    """Base of every YAML schema: unknown keys are errors, and values are immutable after loading.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Its validator is built when a file is first loaded: most commands load few of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 P = TypeVar("P", bound=BaseModel)

@@ -22,19 +22,20 @@ import subprocess
 import sys
 import threading
 from collections import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import FunctionType, GeneratorType, MethodType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from setproctitle import setproctitle
 
 from maxxit.embedded.processes import LIBC, bound_to_parent, die_with_parent
 
+T = TypeVar("T")
 MESSAGE_BYTES = 200_000
 """The longest message: a command with its environment."""
 ROOM = " " * 160
@@ -200,15 +201,17 @@ def warm_up() -> None:
 def fill_caches() -> None:
     """Fill the caches of what is imported: filled by each forked process they would be memory of its own.
 
-    Django's relations, columns and URLs; the expressions that read posts; what `set_pdeathsig` of Celery's pools
-    compiles; and which common types are none of the abstract ones, for which Python walks through thousands of
-    subclasses once.
+    Django's relations, columns and URLs; the validators of policies and of the API; the expressions that read posts;
+    what `set_pdeathsig` of Celery's pools compiles; and which common types are none of the abstract ones, for which
+    Python walks through thousands of subclasses once.
     """
     from billiard.util import set_pdeathsig
     from django.apps import apps
     from django.db import connection
     from django.urls import get_resolver, reverse
+    from ninja import Schema
 
+    from maxxit.core.config import Policy
     from signals_app.reading.rules.read import GRAMMARS, VERSION
 
     for model in apps.get_models(include_auto_created=True):
@@ -216,11 +219,20 @@ def fill_caches() -> None:
         model._default_manager.all().query.get_compiler(connection=connection).as_sql()
     reverse("dashboard")
     get_resolver().app_dict  # noqa: B018 -- a cached property
+    for validated in (*_below(Policy), *_below(Schema)):
+        validated.model_rebuild()
     for cue in GRAMMARS[VERSION].cues:  # those of the older versions are among them
         cue.pattern  # noqa: B018 -- a cached property
     set_pdeathsig(signal.SIGKILL)  # this process has it already
     for kind, abstract in itertools.product(COMMON, ABSTRACT):
         issubclass(kind, abstract)
+
+
+def _below(base: type[T]) -> Iterator[type[T]]:
+    """Yield every class that is derived from `base`, bases first."""
+    for derived in base.__subclasses__():
+        yield derived
+        yield from _below(derived)
 
 
 def serve(supervisor: socket.socket) -> list[str] | None:

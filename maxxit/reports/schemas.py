@@ -14,6 +14,10 @@ from pydantic import Field, PlainSerializer
 from maxxit.core.clock import iso_utc
 from maxxit.core.money import plain
 
+# Validators are built when they are first used, also those of the models that ninja derives for each operation: only
+# the web process uses them, but every system check imports them.
+Schema.model_config["defer_build"] = True
+
 Number = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
 State = Annotated[str, PlainSerializer(str.upper, return_type=str)]
 Moment = Annotated[datetime, PlainSerializer(iso_utc, return_type=str)]

@@ -24,12 +24,15 @@ SHOWS = """
     from django.apps import apps
     from django.conf import settings
     from django.db import connection
+    from maxxit.core.config import Policy
+    from maxxit.reports.schemas import OrderOut
     from signals_app.reading.rules.read import GRAMMARS, VERSION
     print(json.dumps({
         "arguments": sys.argv[1:], "main": __name__, "mark": os.environ.get("MARK"), "pid": os.getpid(),
         "kept": connection.settings_dict["CONN_MAX_AGE"], "group": os.getpgid(0), "nice": os.nice(0),
         "threads": threading.active_count(), "warm": "maxxit.urls" in sys.modules,
         "filled": all(model._meta._get_fields_cache for model in apps.get_models()),
+        "validators": all(one.__pydantic_complete__ for one in (OrderOut, *Policy.__subclasses__())),
         "compiled": all("pattern" in vars(cue) for cue in GRAMMARS[VERSION].cues),
     }), flush=True)
     time.sleep(float(os.environ.get("SECONDS", "0")))
@@ -86,7 +89,7 @@ def test_it_runs_a_command_with_its_own_arguments_environment_and_settings(
     assert shown == {
         "arguments": ["one", "two words"], "main": "__main__", "mark": "here", "pid": child.process.pid, "kept": 77,
         "group": child.process.pid, "nice": os.nice(0) + 7, "threads": 1, "warm": True,
-        "filled": True, "compiled": True,
+        "filled": True, "validators": True, "compiled": True,
     }  # fmt: skip
 
 
