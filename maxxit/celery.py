@@ -7,11 +7,13 @@ or hand the task back"; without it, a worker waits for its running tasks without
 import os
 import signal
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maxxit.settings")
 
+import redis.utils
 from celery import Celery, Task, signals
 from celery.exceptions import TaskPredicate
 from django.conf import settings
@@ -41,6 +43,8 @@ class Channel(kombu_redis.Channel):
 
 
 kombu_redis.Transport.Channel = Channel
+# redis would read the metadata of its package from the disk for every connection that it makes
+redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
 
 
 class RedactingTask(Task):

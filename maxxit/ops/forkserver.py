@@ -202,9 +202,10 @@ def fill_caches() -> None:
     """Fill the caches of what is imported: filled by each forked process they would be memory of its own.
 
     Django's relations, columns and URLs; the validators of policies and of the API; the expressions that read posts;
-    what `set_pdeathsig` of Celery's pools compiles; and which common types are none of the abstract ones, for which
-    Python walks through thousands of subclasses once.
+    the version of redis; what `set_pdeathsig` of Celery's pools compiles; and which common types are none of the
+    abstract ones, for which Python walks through thousands of subclasses once.
     """
+    import redis.utils
     from billiard.util import set_pdeathsig
     from django.apps import apps
     from django.db import connection
@@ -223,6 +224,7 @@ def fill_caches() -> None:
         validated.model_rebuild()
     for cue in GRAMMARS[VERSION].cues:  # those of the older versions are among them
         cue.pattern  # noqa: B018 -- a cached property
+    redis.utils.get_lib_version()  # type: ignore[no-untyped-call]
     set_pdeathsig(signal.SIGKILL)  # this process has it already
     for kind, abstract in itertools.product(COMMON, ABSTRACT):
         issubclass(kind, abstract)

@@ -185,3 +185,16 @@ def test_a_taken_port_is_said(lab: Lab) -> None:
     port = int(lab.world.rpc_url.rpartition(":")[2])
     with pytest.raises(anvil.AnvilError, match="taken"):
         anvil.start_anvil(port)
+
+
+def test_a_chain_that_is_kept_forgets_old_transactions(tmp_path: Path) -> None:
+    with anvil.start_anvil(state=tmp_path / "anvil.json") as node:
+        rpc = anvil.Rpc(node.url)
+        sender, receiver = rpc("eth_accounts")[:2]
+        sent = [rpc("eth_sendTransaction", {"from": sender, "to": receiver, "value": "0x1"})]
+        rpc("anvil_mine", hex(anvil.BLOCKS - 2))
+        sent.append(rpc("eth_sendTransaction", {"from": sender, "to": receiver, "value": "0x1"}))
+        assert all(rpc("eth_getTransactionReceipt", one) for one in sent)
+        rpc("anvil_mine", hex(10))
+        assert [rpc("eth_getTransactionReceipt", one) is not None for one in sent] == [False, True]
+        rpc.close()

@@ -1,9 +1,13 @@
 """Registry of venue adapters, by the name that `adapter` has in `config/venues.yaml`."""
 
-from maxxit.core.registry import Registry
-from trading.venues.base import Venue
+from typing import TYPE_CHECKING
 
-VENUES: Registry[Venue] = Registry(
+from maxxit.core.registry import Registry
+
+if TYPE_CHECKING:  # `manage.py up` only looks which venues have an order stream
+    from trading.venues.base import Venue
+
+VENUES: "Registry[Venue]" = Registry(
     "venue",
     {
         "alpaca": "trading.venues.alpaca.venue.AlpacaVenue",

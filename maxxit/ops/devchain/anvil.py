@@ -27,6 +27,9 @@ ACCOUNTS = 12
 START_SECONDS = 20.0
 STATES = 128
 """Blocks whose state a chain that is kept can be asked about, as on full nodes; anvil holds each in memory."""
+BLOCKS = 1_000
+"""Blocks whose transactions a chain that is kept can be asked about: minutes of the demo. Anvil would hold all of them
+in memory, about 50 kB each, and write them to its state every second."""
 
 
 class AnvilError(RuntimeError):
@@ -175,7 +178,8 @@ def start_anvil(
     ]  # fmt: skip
     if state is not None:
         state.parent.mkdir(parents=True, exist_ok=True)
-        command += ["--state", str(state), "--state-interval", "1", "--prune-history", str(STATES)]
+        command += ["--state", str(state), "--state-interval", "1"]
+        command += ["--prune-history", str(STATES), "--transaction-block-keeper", str(BLOCKS)]
     if log is None:
         command.append("--silent")
     if begins is not None:

@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 AGENT, VENUE = "Safe Follower", "safe"
 STEP_SECONDS = 1.0
+MOVE = Decimal("0.001")
+"""The least change of a price, as a fraction, that moves pools and feeds: less is not worth a pool's fee."""
 FEED_SECONDS = 600.0
 """Maximum seconds between updates of a feed with an unchanged price: the policy accepts none older than an hour."""
 ITERATIONS = 10_000
@@ -140,7 +142,8 @@ class Arbitrage:
         changed = []
         for token, price in market().items():
             stale = time.monotonic() - self.updated.get(token, float("-inf")) > FEED_SECONDS
-            if self.prices.get(token) == price and not stale:
+            last = self.prices.get(token)
+            if last is not None and abs(price - last) < last * MOVE and not stale:
                 continue
             self.world.move_price(token, price)
             self.prices[token], self.updated[token] = price, time.monotonic()

@@ -47,6 +47,8 @@ def test_the_demo_safe_is_verified_and_its_market_moves_and_it_survives_a_restar
         market = local.Arbitrage(world)
         assert set(market.step()) == {"WETH", "WBTC"}
         assert market.step() == []
+        make.price("ETH", "3103")  # less than a tenth of a percent
+        assert market.step() == []
         make.price("ETH", "3150.25")
         assert market.step() == ["WETH"]
         assert world.price("WETH") == D("3150.25")
