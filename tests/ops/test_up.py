@@ -180,8 +180,8 @@ def test_the_whole_life_of_make_up(up: Up) -> None:
     assert wait_until(lambda: not up.processes(), 2)
 
 
-def test_the_supervisor_loads_no_models_no_codecs_and_no_second_http_client() -> None:
-    heavy = ["django.db.models", "eth_utils", "eth_abi", "httpx", "maxxit.settings"]
+def test_the_supervisor_loads_no_models_no_codecs_no_structlog_and_no_second_http_client() -> None:
+    heavy = ["django.db.models", "eth_utils", "eth_abi", "httpx", "maxxit.settings", "structlog", "rich"]
     code = (
         "import sys, maxxit.core.commands, maxxit.ops.management.commands.up\n"
         "print(*(name for name in sys.argv[1:] if name in sys.modules))"

@@ -152,3 +152,11 @@ def test_pool_children_end_with_a_killed_worker(bench: Bench) -> None:
 
 def _lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_redis_reads_its_version_from_the_disk_once() -> None:
+    redis.Connection()
+    before = redis.utils.get_lib_version.cache_info()  # type: ignore[attr-defined]
+    redis.Connection()
+    after = redis.utils.get_lib_version.cache_info()  # type: ignore[attr-defined]
+    assert (after.misses, after.hits) == (before.misses, before.hits + 1)
