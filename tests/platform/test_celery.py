@@ -155,8 +155,8 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def test_redis_reads_its_version_from_the_disk_once() -> None:
-    redis.Connection()
+    redis.Connection()  # type: ignore[no-untyped-call]
     before = redis.utils.get_lib_version.cache_info()  # type: ignore[attr-defined]
-    redis.Connection()
+    redis.Connection()  # type: ignore[no-untyped-call]
     after = redis.utils.get_lib_version.cache_info()  # type: ignore[attr-defined]
     assert (after.misses, after.hits) == (before.misses, before.hits + 1)
