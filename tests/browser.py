@@ -37,6 +37,8 @@ FROM_NPM = Path(sys.prefix) / "chromium"
 
 AXE_FROM_NPM = Path(sys.prefix) / "axe.min.js"
 """Where `make install` puts axe-core."""
+AXE_ON_COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules of axe-core whose findings depend on colours."""
 
 
 def find_axe() -> Path | None:
@@ -295,14 +297,21 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
                       **(text if kind == "keyDown" else {}))  # fmt: skip
 
-    def axe_findings(self) -> list[str]:
-        """Return the serious and critical findings of axe-core; skip the test where axe-core is not installed."""
+    def axe_findings(self, *, of_colours: bool = False) -> list[str]:
+        """Return the serious and critical findings of axe-core; skip the test where axe-core is not installed.
+
+        `of_colours`: by the rules that look at colours alone, for the other colours of a page that all rules have seen.
+        """
         file = find_axe()
         if file is None:
             pytest.skip("axe-core is not installed: `make install` brings it where npm is")
-        self.evaluate(file.read_text() + "; 1")
+        if not self.evaluate("'axe' in window"):
+            self.evaluate(file.read_text() + "; 1")
+        options = {"resultTypes": ["violations"], "preload": False} | (
+            {"runOnly": AXE_ON_COLOURS} if of_colours else {}
+        )
         findings: list[str] = self.evaluate(
-            "axe.run(document, {resultTypes: ['violations']}).then((result) => result.violations"
+            f"axe.run(document, {json.dumps(options)}).then((result) => result.violations"
             ".filter((one) => ['serious', 'critical'].includes(one.impact))"
             ".map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`))"
         )

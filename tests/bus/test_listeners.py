@@ -25,6 +25,9 @@ from tests.bus.test_kafka import TOPICS, broker, registry, relay  # noqa: F401 (
 from tests.bus.test_redis_streams import until, write
 from tests.fakes import statement_timeout
 
+SOON = {"session.timeout.ms": 6000}
+"""The broker of the tests keeps a consumer that left in its group until this has passed; by default 45 seconds."""
+
 
 @dataclass
 class Memory:
@@ -304,7 +307,7 @@ def test_a_step_that_failed_on_a_kafka_topic_is_repeated(broker: Broker) -> None
     hears = Hears({"k2": OperationalError("the connection is lost")})
 
     def made() -> ListenerWork:
-        return listening(hears, KafkaTopic("again", servers=broker.servers, topic="desk"))
+        return listening(hears, KafkaTopic("again", servers=broker.servers, topic="desk", settings=SOON))
 
     worker = run.Worker("listener:test", made, threading.Event(), idle=0.02, longest_wait=1.0)
     until(lambda: worker._attempt() is not None and "k2" in hears.attempts, 60)
