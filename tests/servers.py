@@ -12,6 +12,7 @@ like success.
 """
 
 import base64
+import fcntl
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -44,6 +46,8 @@ BY_FOLDER = {"chaos": "chaos", "bench": "slow"}
 MOST_WORKERS = 4
 """More would wait for the same Postgres."""
 STOPPING = {"REMAP_SIGTERM": "SIGQUIT", "SOFT_SHUTDOWN_SECONDS": "2"}
+TEMPLATES = "MAXXIT_TEST_TEMPLATES"
+"""The environment variable with the folder for `migrated_template`."""
 _running: list[Postgres | Redis] = []
 _folder: list[Path] = []
 _ran: Counter[str] = Counter()
@@ -68,6 +72,7 @@ def start() -> None:
     home.chmod(0o711)  # so that `nobody`, who runs Postgres under root, can pass
     _folder.append(home)
     os.environ |= {"MAXXIT_DATA_DIR": str(home), "MAXXIT_ENV_FILE": os.devnull}
+    os.environ.setdefault(TEMPLATES, str(home))  # one folder for the parent and all its xdist workers
     os.environ.setdefault("MAXXIT_PROFILE", "")
     os.environ.setdefault("NOTIFY_PRIVATE_KEY", base64.b64encode(secrets.token_bytes(32)).decode())
     if not os.environ.get("DATABASE_URL"):  # xdist's workers inherit the one of their parent
@@ -162,6 +167,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         said = [f"no {name} test ran" for name in missing] + [f"skipped: {test}" for test in _skipped]
         print("\n--require-all: " + "; ".join(said), file=sys.stderr)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def migrated_template(django_db_blocker: Any) -> Path:
+    """A data folder of Postgres with all migrations applied, made once in a run: to start more servers from."""
+    from django.test import override_settings
+
+    from maxxit.embedded.scratch import embedded_template
+
+    home = Path(os.environ[TEMPLATES])
+    with (home / "templates.lock").open("w") as lock, django_db_blocker.unblock():
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another xdist worker may be making it
+        with override_settings(DATA_DIR=home):
+            return embedded_template()
 
 
 @dataclass

@@ -81,7 +81,7 @@ def _use_caches(configured: dict[str, Any]) -> None:
 @contextmanager
 def _embedded(purpose: str, keep: bool, durable: bool) -> Iterator[str]:
     with (
-        _server(purpose, keep=keep, ephemeral=not durable, template=_embedded_template()) as (
+        _server(purpose, keep=keep, ephemeral=not durable, template=embedded_template()) as (
             server,
             folder,
         ),
@@ -126,7 +126,7 @@ TEMPLATE = "migrated-"
 """Beginning of the name of a template's folder; the digest of the code follows."""
 
 
-def _embedded_template() -> Path:
+def embedded_template() -> Path:
     """Return the data folder of an embedded Postgres with a migrated database; make it if the code has changed."""
     data_dir = Path(settings.DATA_DIR)
     template = data_dir / f"{TEMPLATE}{digest(NAME)}"

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos import semantics
+from tests.templates import given_template
 
 DEADLINE_SECONDS = 2
 WIDE = {
@@ -121,7 +122,7 @@ def world(like: str = "") -> Iterator[World]:
         from maxxit.embedded.processes import bound_to_parent
         from maxxit.embedded.servers import Postgres
 
-        postgres = Postgres(home)
+        postgres = Postgres(home, template=given_template())
         postgres.start()
         write_config(home / "config")
         os.environ |= {

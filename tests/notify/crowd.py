@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.templates import given_template
+
 TOKEN = "1:token"
 ANSWERS = "answers-read"
 """In the data folder, with the process's id: the messages whose answers were read, once for each time."""
@@ -139,7 +141,10 @@ def installation(**notify: Any) -> Iterator[Path]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     home = Path(tempfile.mkdtemp(prefix="maxxit-notify-", dir=memory))
     home.chmod(0o711)  # under root Postgres runs as nobody
-    postgres, redis = Postgres(home / "data", ephemeral=True), Redis(home / "data", ephemeral=True)
+    postgres, redis = (
+        Postgres(home / "data", ephemeral=True, template=given_template()),
+        Redis(home / "data", ephemeral=True),
+    )
     try:
         postgres.start()
         redis.start()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ from positions.performance import identity, roll_up, summary
 from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, Signal, SocialMetric
 from tests import builders
 from tests.browser import Browser, NotStarted, Page, find_program
+from tests.shared_rows import SharedRows, in_transaction
 from trading import gate, ledger
 from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signer, WatchedAddress
 from trading.models import (
@@ -77,6 +79,8 @@ from trading.models import (
 from trading.risk.limits_in_force import risk_limits
 from trading.venues.safe import verify
 from trading.venues.safe.contract import module as m
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -394,8 +398,7 @@ class World:
         return {"x-api-key": create_key(who, "test", scopes or ["read"], by="test")}
 
 
-@pytest.fixture
-def world(db: None) -> World:
+def build_world() -> World:
     """Two tenants with a trade each, staff, and a machine that runs."""
     machine()
     staff = User.objects.create_superuser("root", password="not a secret at all 1")
@@ -422,3 +425,47 @@ def world(db: None) -> World:
     summary.save_summary(clock.now().date())
     identity.check_books()
     return made
+
+
+SHARED = SharedRows(build_world)
+"""The world of the tests that begin with it in a transaction."""
+
+
+def shares_world(item: pytest.Item) -> bool:
+    """Return whether a test may begin with the rows that other tests began with."""
+    return item.path.is_relative_to(HERE) and "world" in item.fixturenames and in_transaction(item)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Roll the shared world back where the next test does not begin with it, or when it is old."""
+    result = yield
+    if nextitem is None or not shares_world(nextitem) or SHARED.old:
+        SHARED.end()
+    return result
+
+
+@pytest.fixture(scope="session")
+def world_is_gone_at_the_end(django_db_setup: None) -> Iterator[None]:
+    """The shared world rolled back before the database is dropped."""
+    yield
+    SHARED.end()
+
+
+@pytest.fixture
+def world_of_others(
+    request: pytest.FixtureRequest, world_is_gone_at_the_end: None, django_db_blocker: Any
+) -> World | None:
+    """The shared world, if the test may begin with it."""
+    return SHARED.begin(django_db_blocker) if shares_world(request.node) else None
+
+
+@pytest.fixture
+def _django_db_helper(world_of_others: World | None, _django_db_helper: None) -> None:
+    """pytest-django's, which begins the test's transaction, after the shared world."""
+
+
+@pytest.fixture
+def world(world_of_others: World | None, db: None) -> World:
+    """Two tenants with a trade each, staff, and a machine that runs."""
+    return world_of_others or build_world()
