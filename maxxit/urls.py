@@ -28,6 +28,7 @@ from maxxit.web import (
 )
 from maxxit.web.chat import assistants, telegram
 from maxxit.web.chat import pages as chat_pages
+from maxxit.web.evaluation import labels, prompts
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.performance import performance_page
@@ -121,6 +122,10 @@ urlpatterns = [
     path("admin/stop", pages.stop, name="stop"),
     path("admin/health", operators.health_page, name="operator-health"),
     path("admin/checklist", operators.checklist_page, name="operator-checklist"),
+    path("admin/labels", labels.sets_page, name="operator-labels"),
+    path("admin/labels/label", labels.label_page, name="operator-label"),
+    path("admin/labels/disagreements", labels.disagreements_page, name="operator-disagreements"),
+    path("admin/prompts", prompts.prompts_page, name="operator-prompts"),
     path("admin/limits", operators.limits_page, name="operator-limits"),
     path("admin/transactions", operators.transactions_page, name="operator-transactions"),
     path("admin/reconciliation", operators.reconciliation_page, name="operator-reconciliation"),

@@ -2,14 +2,18 @@
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from maxxit.adminkit import (
     EMPTY,
     LargeTableAdmin,
+    ReadOnlyAdmin,
     RecentValues,
     link,
     links,
@@ -23,7 +27,18 @@ from maxxit.adminkit import (
 )
 from maxxit.core.errors import IllegalMove
 from signals_app import ingest
-from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, Signal, SocialMetric
+from signals_app.labels.sets import MOST_AT_ONCE
+from signals_app.models import (
+    AuthorRecord,
+    CtPost,
+    InboundPost,
+    LabelledPost,
+    LabelledSet,
+    PostLabel,
+    RejectedPost,
+    Signal,
+    SocialMetric,
+)
 from signals_app.outcome import STAGES
 from signals_app.states import PostState
 
@@ -68,7 +83,7 @@ class CtPostAdmin(LargeTableAdmin):
     list_select_related = ("account",)
     search_fields = ("post_id__exact", "text", "account__x_username")
     search_help_text = "correlation id, post id, words of the text, or the author"
-    actions = ("requeue",)
+    actions = ("requeue", "add_to_set")
     readonly_fields = ("account_link", "trace", "traces", "signals_of", "events", "status")
     status = state_column()
     confidence_value = number_column("confidence", places=2)
@@ -109,6 +124,16 @@ class CtPostAdmin(LargeTableAdmin):
             return
         log_action(request, chosen, "Requeued")
         messages.success(request, f"{count} quarantined of {rows.count()} selected posts requeued")
+
+    @action(description="Add to a labelled set", permissions=["label"])
+    def add_to_set(self, request: HttpRequest, rows: QuerySet[CtPost]) -> HttpResponse:
+        """Go to the page that asks which set."""
+        ids = ",".join(map(str, rows.order_by("pk").values_list("pk", flat=True)[:MOST_AT_ONCE]))
+        return redirect(f"{reverse('operator-labels')}?{urlencode({'add': ids})}")
+
+    def has_label_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may fill labelled sets."""
+        return request.user.has_perm("signals_app.change_labelledset")
 
     @display(description="author", ordering="account__x_username")
     def account_link(self, row: CtPost) -> SafeString | str:
@@ -158,6 +183,35 @@ class AuthorRecordAdmin(LargeTableAdmin):
     list_display = ("account", "at", "calls", "hit_rate", "mean_pct", "excess_pct", "q_value")
     list_select_related = ("account",)
     search_fields = ("account__x_username",)
+
+
+@admin.register(LabelledSet)
+class LabelledSetAdmin(ReadOnlyAdmin):
+    """Sets of posts that people label; the page Labelled sets fills and labels them."""
+
+    list_display = ("name", "note", "created_by", "created_at")
+    search_fields = ("name", "note")
+
+
+@admin.register(LabelledPost)
+class LabelledPostAdmin(LargeTableAdmin):
+    list_display = ("labelled_set", "username", "short", "added_by", "added_at", "decided_by")
+    list_filter = ("labelled_set",)
+    list_select_related = ("labelled_set",)
+    owners = ("labelled_set__id__exact",)
+    search_fields = ("post_id__exact", "text", "username")
+
+    @display(description="text")
+    def short(self, row: LabelledPost) -> str:
+        return row.text[:90]
+
+
+@admin.register(PostLabel)
+class PostLabelAdmin(LargeTableAdmin):
+    list_display = ("at", "post", "by", "sides")
+    list_filter = (("by", RecentValues),)
+    list_select_related = ("post__labelled_set",)
+    search_fields = ("by", "post__post_id__exact")
 
 
 @admin.register(Signal)

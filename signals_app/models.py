@@ -230,6 +230,68 @@ class AuthorRecord(models.Model):
         return f"{self.account}: {self.calls} calls"
 
 
+class LabelledSet(models.Model):
+    """A set of posts that people label, to measure readers on."""
+
+    name = models.CharField(max_length=60, unique=True)
+    note = models.CharField(max_length=300, blank=True, help_text="what is in it, and what it is for")
+    created_by = models.CharField(max_length=150, editable=False)
+    created_at = models.DateTimeField(editable=False)
+
+    class Meta:
+        db_table = "labelled_sets"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LabelledPost(models.Model):
+    """A post of a labelled set, as it was read: a later edit or deletion of the post changes nothing here."""
+
+    labelled_set = models.ForeignKey(LabelledSet, models.CASCADE, related_name="posts", db_index=False)
+    post_id = models.CharField(max_length=40, help_text="the provider's id")
+    username = models.CharField(max_length=50)
+    text = models.TextField()
+    posted_at = models.DateTimeField(null=True, help_text="UTC, as stated by the provider")
+    added_by = models.CharField(max_length=150)
+    added_at = models.DateTimeField()
+    decision = models.JSONField(
+        null=True,
+        help_text="the label that counts where two differ: token -> long or short, empty for no call",
+    )
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_at = models.DateTimeField(null=True, help_text="UTC; empty: not decided")
+
+    class Meta:
+        db_table = "labelled_posts"
+        ordering = ("labelled_set", "id")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["labelled_set", "post_id"], name="one_post_of_a_set")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.labelled_set}: @{self.username} {self.text[:60]}"
+
+
+class PostLabel(models.Model):
+    """One person's label of a post of a set."""
+
+    post = models.ForeignKey(LabelledPost, models.CASCADE, related_name="labels", db_index=False)
+    by = models.CharField(max_length=150, help_text="username, or what an import named")
+    sides = models.JSONField(default=dict, help_text="token -> long or short; empty: no call")
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "post_labels"
+        ordering = ("id",)
+        constraints: ClassVar = [models.UniqueConstraint(fields=["post", "by"], name="one_label_of_a_person")]
+
+    def __str__(self) -> str:
+        called = ", ".join(f"{side} {token}" for token, side in sorted(self.sides.items()))
+        return f"{called or 'no call'} by {self.by}"
+
+
 class Signal(models.Model):
     """An agent's decision to trade a token. One per agent, token and 6-hour bucket."""
 

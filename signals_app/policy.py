@@ -19,6 +19,19 @@ class Ingest(Policy):
     pass_seconds: PassSeconds = 180
 
 
+class Drift(Policy):
+    """When the reader in use counts as drifted (`signals_app.drift`)."""
+
+    days: Annotated[int, Field(ge=7, le=90)] = 28
+    """Days before the newest that the band is made of."""
+    min_days: Annotated[int, Field(ge=3)] = 7
+    min_posts: Count = 50
+    """Posts read that a day needs to be compared."""
+    min_calls: Count = 10
+    """Calls that a day needs for their confidence to be compared."""
+    sigmas: Annotated[Decimal, Field(gt=0, le=20)] = Decimal(4)
+
+
 class Classify(Policy):
     """Batch sizes, time and attempts of the classify stage."""
 
@@ -28,6 +41,7 @@ class Classify(Policy):
     """Calls of a pass; None: as many as its time allows."""
     max_batches_per_author: Count = 10
     max_attempts: Count
+    drift: Drift = Drift()
 
 
 class Levels(Policy):

@@ -97,6 +97,7 @@ class ReasonOut(Schema):
     change: str
     audience: str
     waiting: bool
+    read_by: str
 
 
 class AnswerOut(Schema):

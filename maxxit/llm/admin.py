@@ -1,4 +1,4 @@
-"""Read-only admin pages of LLM calls, spending, exports and circuit breakers."""
+"""Read-only admin pages of LLM calls, versions of prompts, spending, exports and circuit breakers."""
 
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from maxxit.adminkit import (
     state_column,
     trace_link,
 )
-from maxxit.llm.models import LlmCircuit, LlmExport, LlmSpend, LlmTrace
+from maxxit.llm.models import LlmCircuit, LlmExport, LlmSpend, LlmTrace, PromptActivation, PromptVersion
 
 
 @admin.register(LlmTrace)
@@ -56,6 +56,7 @@ class LlmTraceAdmin(LargeTableAdmin):
             "knowledge",
             "answer",
             "traces",
+            "prompt_version",
             "prompt_sha256",
             "schema_sha256",
             "request_sha256",
@@ -103,6 +104,34 @@ class LlmTraceAdmin(LargeTableAdmin):
         return format_html_join(
             " ", "{}", ((trace_link(correlation_id),) for correlation_id in row.correlation_ids)
         )
+
+
+@admin.register(PromptVersion)
+class PromptVersionAdmin(ReadOnlyAdmin):
+    """Stored texts; the operator page Prompts compares and activates them."""
+
+    list_display = ("purpose", "name", "short_hash", "note", "created_by", "created_at")
+    list_filter = ("purpose",)
+    search_fields = ("name", "note", "sha256")
+    fields = ("purpose", "name", "note", "created_by", "created_at", "sha256", "whole")
+    readonly_fields = ("whole",)
+
+    @display(description="SHA-256", ordering="sha256")
+    def short_hash(self, row: PromptVersion) -> str:
+        return row.sha256[:8]
+
+    @display(description="text")
+    def whole(self, row: PromptVersion) -> SafeString:
+        return preformatted(row.text)
+
+
+@admin.register(PromptActivation)
+class PromptActivationAdmin(ReadOnlyAdmin):
+    """When which version was activated, by whom and why."""
+
+    list_display = ("at", "purpose", "name", "rollback", "by", "reason")
+    list_filter = ("purpose", "rollback")
+    list_select_related = ("version",)
 
 
 @admin.register(LlmSpend)

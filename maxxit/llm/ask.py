@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from maxxit.core import redact
 from maxxit.core.errors import Rejected, Retryable
-from maxxit.llm import fallback, prompts, recordings, trace
+from maxxit.llm import fallback, prompts, recordings, trace, versions
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import Caller, ProviderRefused
 from maxxit.llm.errors import NotCalled, SlotsTaken
@@ -74,7 +74,7 @@ def ask(
     """
     redact.know_environment()
     rules = policy()
-    prompt = prompts.read(purpose)
+    prompt = versions.in_use(purpose, stored=keep)
     request = _request(rules, purpose, prompt, data, schema)
     call = trace.Call(
         request=request,
@@ -82,6 +82,7 @@ def ask(
         agent=agent,
         account=account or (f"{agent.name} ({agent.id})" if agent else ""),
         prompt_sha256=prompt.sha256,
+        prompt_version=prompt.version,
         schema_sha256=recordings.digest(request.schema),
         keep=keep,
     )

@@ -114,6 +114,7 @@ class Caller(Generic[M]):
             base_url=provider.base_url,
             parameters=provider.parameters,
             repaired=repaired,
+            prompt_version="" if candidate.stanza.local else self._call.prompt_version,
         )
         started = perf_counter()
         try:

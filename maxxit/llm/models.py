@@ -1,4 +1,4 @@
-"""LLM traces, daily spending, export positions and circuit breakers."""
+"""LLM traces, versions of prompts, daily spending, export positions and circuit breakers."""
 
 from typing import ClassVar
 
@@ -30,7 +30,11 @@ class LlmTrace(models.Model):
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
     cost_usd = models.DecimalField(max_digits=18, decimal_places=9, default=0)
-    prompt_sha256 = models.CharField(max_length=64, help_text="of the prompt file")
+    prompt_sha256 = models.CharField(max_length=64, help_text="of the prompt's text")
+    prompt_version = models.CharField(
+        max_length=60, blank=True, default="", db_default="",
+        help_text="name of the prompt's version; empty for a reader that needs no prompt",
+    )  # fmt: skip
     schema_sha256 = models.CharField(max_length=64, help_text="of the answer's JSON schema")
     request_sha256 = models.CharField(max_length=64, help_text="names the recording of this call")
     repaired = models.BooleanField(default=False, help_text="asked again with the error of the first answer")
@@ -47,6 +51,62 @@ class LlmTrace(models.Model):
 
     def __str__(self) -> str:
         return f"{self.purpose} by {self.provider} ({self.status})"
+
+
+class PromptVersion(models.Model):
+    """A named text of a prompt. Rows are neither changed nor deleted: traces name them."""
+
+    purpose = models.CharField(max_length=40)
+    name = models.CharField(
+        max_length=60, help_text="`file-` and a hash: the configuration's file of a release"
+    )
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64, help_text="of the text")
+    note = models.CharField(max_length=300, blank=True)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "prompt_versions"
+        ordering = ("purpose", "-id")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["purpose", "name"], name="one_prompt_of_a_name"),
+            models.UniqueConstraint(fields=["purpose", "sha256"], name="one_name_of_a_prompt"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.name}"
+
+
+class PromptActivation(models.Model):
+    """One change of the active version; the newest of a purpose counts. Rows are neither changed nor deleted."""
+
+    purpose = models.CharField(max_length=40)
+    version = models.ForeignKey(
+        PromptVersion, models.PROTECT, null=True, related_name="activations",
+        help_text="empty: the configuration's file, also that of later releases",
+    )  # fmt: skip
+    rollback = models.BooleanField(default=False)
+    restores = models.ForeignKey(
+        "self", models.PROTECT, null=True, related_name="+",
+        help_text="of a rollback: the change that it repeats; empty: the time before all changes",
+    )  # fmt: skip
+    by = models.CharField(max_length=150)
+    reason = models.CharField(max_length=300)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "prompt_activations"
+        ordering = ("-id",)
+        indexes = (models.Index(fields=["purpose", "-id"], name="prompt_activations_newest"),)
+
+    def __str__(self) -> str:
+        return f"{self.purpose}: {self.name} from {self.at:%Y-%m-%d %H:%M}"
+
+    @property
+    def name(self) -> str:
+        """The name of the version; `file` where the configuration's file counts."""
+        return self.version.name if self.version else "file"
 
 
 class LlmSpend(models.Model):

@@ -72,11 +72,11 @@ PROMPTS = 50
 def prompts(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
     """Return the figures of each version of a prompt with each model, by purpose, those used last first.
 
-    A version is the hash of the prompt file; empty where a provider needs no prompt.
+    A version is its name, or the beginning of its hash in traces that have no name.
     """
     versions = (
         rows.order_by()
-        .values("purpose", "prompt_sha256", "provider", "model")
+        .values("purpose", "prompt_sha256", "prompt_version", "provider", "model")
         .annotate(
             calls=Count("id"),
             errors=Count("id", filter=Q(status="error")),
@@ -94,7 +94,7 @@ def prompts(rows: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
     return [
         dict(row)
         | {
-            "version": row["prompt_sha256"][:8],
+            "version": row["prompt_version"] or row["prompt_sha256"][:8],
             "error_pct": round(100 * row["errors"] / row["calls"], 2),
             "usd_per_1000": row["cost_usd"] * 1000 / row["calls"],
         }

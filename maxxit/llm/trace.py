@@ -40,6 +40,8 @@ class Call:
     account: str
     """The account whose daily budget this call counts against."""
     prompt_sha256: str
+    prompt_version: str
+    """Empty for a provider in this process, which reads no prompt."""
     schema_sha256: str
     request_sha256: str = ""
     provider: str = ""
@@ -104,6 +106,7 @@ def write(call: Call) -> int:
         "completion_tokens": call.answer.completion_tokens if call.answer else None,
         "cost_usd": call.cost_usd,
         "prompt_sha256": call.prompt_sha256,
+        "prompt_version": call.prompt_version,
         "schema_sha256": call.schema_sha256,
         "request_sha256": call.request_sha256,
         "repaired": call.repaired,
@@ -122,6 +125,7 @@ def record_call(call: Call, provider: Provider, request: Request) -> int:
         "provider": provider.name,
         "model": provider.model,
         "prompt_sha256": call.prompt_sha256,
+        "prompt_version": call.prompt_version,
         "request_sha256": recordings.key(provider, request),
     }
     return _event(CALLED, call, facts)

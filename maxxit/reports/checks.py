@@ -50,6 +50,7 @@ from positions import flatten
 from positions.exits import pauses
 from positions.performance import identity, roll_up
 from positions.twin.policy import policy as twin_policy
+from signals_app import drift
 from signals_app.policy import policy as signals_policy
 from trading import gate, wiring
 from trading.billing import debts, subscriptions
@@ -494,6 +495,21 @@ def trained_models() -> Check:
     return _run("trained models", fix, probe)
 
 
+def reading() -> Check:
+    """Check that calls, failures and confidence of the reader in use are within the band of the days before."""
+
+    def probe() -> str:
+        if left := drift.drifted():
+            raise LookupError("; ".join(left))
+        return "within the band of the days before, or too few posts to say"
+
+    fix = (
+        "read some of the newest posts and `manage.py llm last`; `manage.py prompts history` says whether the prompt "
+        "was changed, and `prompts rollback` returns to the former one"
+    )
+    return _run("reading", fix, probe)
+
+
 def disk() -> Check:
     """Check the free space of the data folder's disk."""
 
@@ -648,7 +664,18 @@ def everything() -> Iterator[Check]:
     yield from pooler()
     yield releases()
     yield from canaries()
-    for check in (feeds, stream, candle_gaps, accounts, billing, relays, trained_models, disk, clocks):
+    for check in (
+        feeds,
+        stream,
+        candle_gaps,
+        accounts,
+        billing,
+        relays,
+        trained_models,
+        reading,
+        disk,
+        clocks,
+    ):
         yield check()
     yield from readable("gate", gates, "it counts as closed; see postgres")
     for check in (books, parts, safes):

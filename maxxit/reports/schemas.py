@@ -263,6 +263,7 @@ class ModelCallOut(Schema):
     latency_ms: int
     status: str
     error_message: str
+    prompt_version: str
     request: Any
     response: Any
     prompt_tokens: int | None

@@ -15,9 +15,11 @@ OPERATOR_PAGES = (
     ("operator-transactions", "Transactions", "receipt_long", "trading.view_chaintransaction"),
     ("operator-reconciliation", "Reconciliation", "balance", "trading.view_ledgerentry"),
     ("operator-models", "Calls and prompts", "query_stats", "llm.view_llmtrace"),
+    ("operator-prompts", "Prompts", "edit_note", "llm.view_promptversion"),
+    ("operator-labels", "Labelled sets", "label", "signals_app.view_labelledset"),
     ("operator-backtests", "Backtests", "history", "backtest.view_backtestrun"),
 )
-"""(URL name, title, icon, permission to see it) of each page of `maxxit.web.operators` and `backtests`."""
+"""(URL name, title, icon, permission to see it) of each operator page in `maxxit.web`."""
 
 MENU = (
     (
@@ -70,6 +72,7 @@ MENU = (
             ("Canaries", "pets", "pipeline.canarymark"),
             ("Releases", "deployed_code", "pipeline.release"),
             ("Model calls", "psychology", "llm.llmtrace"),
+            ("Prompt versions", "edit_note", "llm.promptversion"),
             ("Knowledge", "menu_book", "knowledge.document"),
             ("Trained models", "model_training", "learning.trainedmodel"),
             ("Forecasts", "trending_up", "learning.forecast"),

@@ -52,7 +52,17 @@ from positions.models import (
     UnreadAccount,
 )
 from positions.performance import identity, roll_up, summary
-from signals_app.models import AuthorRecord, CtPost, InboundPost, RejectedPost, Signal, SocialMetric
+from signals_app.labels import sets
+from signals_app.models import (
+    AuthorRecord,
+    CtPost,
+    InboundPost,
+    LabelledPost,
+    PostLabel,
+    RejectedPost,
+    Signal,
+    SocialMetric,
+)
 from tests import builders
 from tests.browser import Browser, NotStarted, Page, find_program
 from tests.shared_rows import SharedRows, in_transaction
@@ -299,6 +309,15 @@ def machine() -> None:
     InboundPost.objects.create(
         source="partner", ident="7", post_id="in7", username="alpha", item={}, received_at=timezone.now()
     )
+    [labelled] = LabelledPost.objects.bulk_create(
+        [
+            LabelledPost(
+                labelled_set=sets.create("of the world", by="root"), post_id="set7", username="alpha", text="ETH?",
+                added_by="root", added_at=timezone.now(),
+            )
+        ]
+    )  # fmt: skip
+    PostLabel.objects.create(post=labelled, by="root", at=timezone.now())
     RejectedPost.objects.create(
         source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
     )

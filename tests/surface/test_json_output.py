@@ -34,6 +34,10 @@ ELSEWHERE = {
     "knowledge recall": "tests/knowledge/test_recall_command.py",
     **{f"readers {action}": "tests/signals_app/reading/test_readers_command.py, labelled posts" for action in
        ("train", "store", "explain")},
+    **{f"labels {action}": "tests/signals_app/test_labels.py, a labelled set" for action in
+       ("show", "create", "add", "export", "import", "disagreements")},
+    **{f"prompts {action}": "tests/llm/test_versions.py, a stored version" for action in
+       ("diff", "create", "activate", "rollback")},
     **{f"models {action}": "tests/learning/test_commands.py, candles of weeks" for action in
        ("show", "train", "evaluate", "promote", "retire", "explain")},
     **{name: "tests/ops/test_backups.py, a folder and another database" for name in
@@ -203,6 +207,10 @@ RUNS: dict[str, Words] = {
     "lots": lambda w, f: ["--csv", str(f / "lots.csv")],
     "models gate-test": lambda w, f: ["--noise", "1", "--planted", "1"],
     "models list": lambda w, f: [],
+    "labels list": lambda w, f: [],
+    "prompts list": lambda w, f: [],
+    "prompts show": lambda w, f: ["classify"],
+    "prompts history": lambda w, f: [],
     "models night": lambda w, f: [],
     "models runs": lambda w, f: [],
     "models deploy": lambda w, f: ["--dry-run"],

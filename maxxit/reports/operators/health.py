@@ -152,6 +152,7 @@ def _feeds() -> Iterator[Check]:
 
 def _models() -> Iterator[Check]:
     yield from checks.models()
+    yield checks.reading()
     now = clock.now()
     for circuit in LlmCircuit.objects.filter(retry_at__gt=now):
         yield Check(

@@ -179,7 +179,7 @@ def _steps(trace: Trace) -> Iterator[Step]:
             post.reasoning,
         )
     for call in trace.traces:
-        text = f"{call.purpose} by {call.provider} {call.model}: {call.status}, {call.latency_ms} ms"
+        text = f"{call.purpose} by {read_by(call)}: {call.status}, {call.latency_ms} ms"
         yield Step(
             call.ts, "LLM", f"{text} {call.error_message}".strip(), "llm.llmtrace", call.pk, _exchange(call)
         )
@@ -206,6 +206,12 @@ def _steps(trace: Trace) -> Iterator[Step]:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if value else ""
+
+
+def read_by(call: LlmTrace) -> str:
+    """Name the provider, the model and the version of the prompt of a call."""
+    prompt = f" with the prompt {call.prompt_version}" if call.prompt_version else ""
+    return f"{call.provider} {call.model}{prompt}"
 
 
 def _exchange(call: LlmTrace) -> str:

@@ -24,6 +24,7 @@ from maxxit.market import quotes
 from maxxit.market.models import Candle, Quote
 from maxxit.reports.activity.rows import Post, decision_of, post_of
 from maxxit.reports.trades.reasons import explain
+from maxxit.reports.trades.trace import read_by
 from positions.costs import Costs, read_costs
 from positions.models import Position
 from positions.performance import pnl
@@ -426,7 +427,7 @@ def _reading_step(posts: Sequence[CtPost], calls: Sequence[LlmTrace]) -> Step:
     lines = [post_of(post).reading + (f": {post.reasoning}" if post.reasoning else "") for post in posts]
     details = []
     for call in calls:
-        how = f"{call.purpose} by {call.provider} {call.model}, {call.latency_ms} ms, {call.status}"
+        how = f"{call.purpose} by {read_by(call)}, {call.latency_ms} ms, {call.status}"
         details.append(Detail(f"Prompt of {how}", json.dumps(call.request, indent=1, ensure_ascii=False)))
         answer = call.error_message or json.dumps(call.response, indent=1, ensure_ascii=False)
         details.append(Detail(f"Answer of {how}", answer))

@@ -1,7 +1,7 @@
 """Explain what stopped a post, signal, order or price, or what it waits for: reason, measured value, limit, remedy."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from maxxit.core.errors import Rejected
 from maxxit.core.reasons import Audience
 from maxxit.events.models import Event
 from maxxit.events.record import subject
+from maxxit.llm.models import LlmTrace
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, listed_on
 from maxxit.market.models import Quote, RefusedQuote
@@ -51,6 +52,8 @@ class Stop:
     """Who can change it."""
     waiting: bool = False
     """The row is not stopped: it waits, and goes on by itself."""
+    read_by: str = ""
+    """Of a post that its reading stopped: provider, model and version of the prompt; empty where no trace is left."""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and the API."""
@@ -129,7 +132,7 @@ def of_post(post: CtPost) -> list[Stop]:
         error = post.last_error.strip().splitlines() or [""]
         stops.append(Stop(f"post {post.pk}", "quarantined", error[-1], f"{post.attempts} tries", "", change))
     if post.outcome not in ("signal", "traded"):
-        stops.append(_stop(f"post {post.pk}", post.outcome))
+        stops.append(replace(_stop(f"post {post.pk}", post.outcome), read_by=_reader(post)))
     for event in Event.objects.filter(subject=subject(post), name="signal.declined").order_by("pk"):
         data = event.data
         what = f"{data.get('agent')} on {data.get('token')}"
@@ -142,6 +145,15 @@ def of_post(post: CtPost) -> list[Stop]:
         for signal in post.signals.order_by("pk"):
             stops += of_signal(signal)
     return stops
+
+
+def _reader(post: CtPost) -> str:
+    """Name what read a post that was read and is no candidate for a trade."""
+    if post.confidence is None or post.is_signal_candidate:
+        return ""
+    calls = LlmTrace.objects.filter(correlation_ids__contains=[post.correlation_id], purpose="classify")
+    newest = calls.order_by("-pk").first()
+    return trace.read_by(newest) if newest else ""
 
 
 def of_signal(signal: Signal) -> list[Stop]:

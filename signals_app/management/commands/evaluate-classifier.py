@@ -1,4 +1,4 @@
-"""`manage.py evaluate-classifier --labelled FILE --posts FILE`: precision and recall of a reader on labelled posts.
+"""`manage.py evaluate-classifier`: precision and recall of a reader on labelled posts, of files or of a labelled set.
 
 Nothing is written: no model call is stored, and none counts against the live system's budget.
 
@@ -8,9 +8,11 @@ wrong.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -20,13 +22,14 @@ from maxxit.core import correlation
 from maxxit.core.commands import count, fraction, whole
 from maxxit.core.errors import Misconfigured
 from maxxit.learning import gates
-from maxxit.llm import prompts
+from maxxit.llm import prompts, versions
 from maxxit.llm.ask import Asked, ask
 from maxxit.llm.fallback import open_provider
 from maxxit.llm.policy import policy
 from maxxit.market.instruments import words_by_token
 from signals_app.authors import record as records
 from signals_app.inputs import check_output, wrong_input
+from signals_app.labels import sets
 from signals_app.plotting import new_figure, require_matplotlib
 from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Figures, Judged, Label
@@ -57,9 +60,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the files, the reader and the floors."""
-        parser.add_argument("--labelled", type=Path, required=True, help="CSV: id,username,label,token,side")
+        parser.add_argument("--labelled", type=Path, help="CSV: id,username,label,token,side")
+        parser.add_argument("--posts", type=Path, help="JSON lines: id, username, created_at, text")
         parser.add_argument(
-            "--posts", type=Path, required=True, help="JSON lines: id, username, created_at, text"
+            "--set", help="a labelled set of the database (`manage.py labels list`), instead of the two files"
         )
         parser.add_argument(
             "--provider",
@@ -70,13 +74,15 @@ class Command(BaseCommand):
             "a database",
         )
         parser.add_argument(
-            "--prompt", type=Path, help="prompt file for a model, instead of config/prompts/classify.md"
+            "--prompt",
+            help="prompt for a model, instead of config/prompts/classify.md: a file, or the name of a stored version "
+            "(`prompts list`), which needs the database",
         )
         parser.add_argument(
             "--against",
             help="another reader, as --provider: compared on the same posts, with the interval of the difference",
         )
-        parser.add_argument("--against-prompt", type=Path, help="prompt file of the other reader")
+        parser.add_argument("--against-prompt", help="prompt of the other reader, as --prompt")
         parser.add_argument(
             "--gate",
             action="store_true",
@@ -111,6 +117,17 @@ class Command(BaseCommand):
             )
 
     def handle(self, *_: Any, **options: Any) -> None:
+        with ExitStack() as stack:
+            with wrong_input():
+                if options["set"]:
+                    folder = Path(stack.enter_context(TemporaryDirectory()))
+                    options |= {"labelled": folder / "labels.csv", "posts": folder / "posts.jsonl"}
+                    sets.export(sets.named(options["set"]), options["labelled"], options["posts"])
+                elif not (options["labelled"] and options["posts"]):
+                    raise Misconfigured("give --labelled and --posts, or --set")
+            self._evaluate(options)
+
+    def _evaluate(self, options: dict[str, Any]) -> None:
         with wrong_input():
             check_output("--plot", options["plot"])
             if options["plot"]:
@@ -130,7 +147,7 @@ class Command(BaseCommand):
                     f"{', '.join(missing[:3])}; each line must be a JSON object with id and text"
                 )
             started = perf_counter()
-            with prompts.using(options["prompt"]):
+            with _prompt(options["prompt"]):
                 judged, cost = self._read(labels, posts, options["provider"], options["batch"])
             seconds = perf_counter() - started
             difference = self._difference(judged, labels, posts, options)
@@ -163,7 +180,7 @@ class Command(BaseCommand):
         if not options["against"] and not options["against_prompt"]:
             return None
         other = options["against"] or options["provider"]
-        with prompts.using(options["against_prompt"]):
+        with _prompt(options["against_prompt"]):
             second, _ = self._read(labels, posts, other, options["batch"])
         found = evaluation.compare(judged, second)
         return {
@@ -301,6 +318,11 @@ class Command(BaseCommand):
         ]
         if missed:
             raise CommandError("; ".join(missed), returncode=1)
+
+
+def _prompt(given: str | None) -> AbstractContextManager[None]:
+    """Within the block posts are read with this prompt, if one is given."""
+    return prompts.using({"classify": versions.named(given, "classify")} if given else {})
 
 
 def _judged(label: Label, posts: Mapping[str, Post], readings: Mapping[str, Reading]) -> Judged:

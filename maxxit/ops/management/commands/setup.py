@@ -15,6 +15,8 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from kombu.exceptions import OperationalError
 
+from maxxit.llm import versions
+from maxxit.llm.policy import policy
 from maxxit.ops import login
 from maxxit.pipeline import release
 
@@ -38,6 +40,8 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"release {release.mine()} is declared: workers of other releases refuse orders"
             )
+            for purpose in policy().purposes:  # its prompts can be compared with those of later releases
+                versions.store_file(purpose)
         self._login()
         if "demo" in known and not options["no_demo"]:
             call_command("demo", stdout=self.stdout)

@@ -63,5 +63,7 @@ class Command(OpsCommand):
             if stop.measured or stop.limit:
                 measured = "" if stop.waiting else "measured "
                 self.say(f"    {measured}{stop.measured or '–'}, limit {stop.limit or '–'}")
+            if stop.read_by:
+                self.say(f"    read by {stop.read_by}")
             if stop.change:
                 self.say(f"    to change it ({stop.audience}): {stop.change}")

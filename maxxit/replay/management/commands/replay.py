@@ -17,6 +17,7 @@ from maxxit.core.config import use_profile
 from maxxit.core.errors import MaxxitError, Misconfigured
 from maxxit.core.terminal import Console
 from maxxit.embedded.scratch import scratch_database
+from maxxit.llm import prompts, versions
 from maxxit.replay import report, rerun, tape, taping
 from maxxit.replay.progress import ProgressBar
 from maxxit.replay.run import Recorded, play, prepare
@@ -65,6 +66,14 @@ class Command(BaseCommand):
             "--profile", default="replay", help="folder of config/profiles to use (default: replay)"
         )
         parser.add_argument(
+            "--prompt",
+            action="append",
+            default=[],
+            metavar="PURPOSE=VERSION",
+            help="ask with this version of a prompt (`manage.py prompts list`) or this file instead of the "
+            "configuration's file; repeatable",
+        )
+        parser.add_argument(
             "--keep", action="store_true", help="keep the replay's database and print where it is"
         )
 
@@ -84,8 +93,9 @@ class Command(BaseCommand):
                 check_output("--events-out", options["events_out"])
                 check_output("--tape", options["tape"])
                 recorded = self._recorded(options)
+            given = _prompts(options["prompt"])
             logging.disable(logging.WARNING)  # the events have what the steps log
-            with scratch_database(keep=options["keep"]) as where:
+            with prompts.using(given), scratch_database(keep=options["keep"]) as where:
                 figures = self._play(recorded, options, console)
             if options["keep"]:
                 console.print(f"database kept in {where}")
@@ -150,6 +160,17 @@ class Command(BaseCommand):
                 play(recorded, played)
         roll_up.roll_up()
         return report.summary(recorded, report.write_events(options["events_out"]))
+
+
+def _prompts(given: list[str]) -> dict[str, prompts.Prompt]:
+    """Return purpose -> prompt of `PURPOSE=VERSION` options. Raises Misconfigured or Rejected for a wrong one."""
+    found = {}
+    for option in given:
+        purpose, equals, name = option.partition("=")
+        if not (equals and name):
+            raise Misconfigured(f"--prompt {option}: give PURPOSE=VERSION, for example classify=careful-2")
+        found[purpose] = versions.named(name, purpose)
+    return found
 
 
 def _moments(first: str, last: str | None, *names: str) -> tuple[datetime, datetime]:
