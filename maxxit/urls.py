@@ -28,7 +28,7 @@ from maxxit.web import (
 )
 from maxxit.web.chat import assistants, telegram
 from maxxit.web.chat import pages as chat_pages
-from maxxit.web.evaluation import labels, prompts
+from maxxit.web.evaluation import comparisons, labels, prompts
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.performance import performance_page
@@ -122,6 +122,7 @@ urlpatterns = [
     path("admin/stop", pages.stop, name="stop"),
     path("admin/health", operators.health_page, name="operator-health"),
     path("admin/checklist", operators.checklist_page, name="operator-checklist"),
+    path("admin/comparisons", comparisons.comparisons_page, name="operator-comparisons"),
     path("admin/labels", labels.sets_page, name="operator-labels"),
     path("admin/labels/label", labels.label_page, name="operator-label"),
     path("admin/labels/disagreements", labels.disagreements_page, name="operator-disagreements"),

@@ -30,12 +30,14 @@ from signals_app import ingest
 from signals_app.labels.sets import MOST_AT_ONCE
 from signals_app.models import (
     AuthorRecord,
+    Comparison,
     CtPost,
     InboundPost,
     LabelledPost,
     LabelledSet,
     PostLabel,
     RejectedPost,
+    ShadowReading,
     Signal,
     SocialMetric,
 )
@@ -212,6 +214,21 @@ class PostLabelAdmin(LargeTableAdmin):
     list_filter = (("by", RecentValues),)
     list_select_related = ("post__labelled_set",)
     search_fields = ("by", "post__post_id__exact")
+
+
+@admin.register(Comparison)
+class ComparisonAdmin(ReadOnlyAdmin):
+    list_display = ("name", "provider", "prompt", "share", "started_by", "started_at", "ended_at")
+    search_fields = ("name", "provider")
+
+
+@admin.register(ShadowReading)
+class ShadowReadingAdmin(LargeTableAdmin):
+    list_display = ("at", "comparison", "post", "sides", "confidence", "model", "prompt_version", "error")
+    list_filter = ("comparison",)
+    list_select_related = ("comparison", "post__account")
+    owners = ("comparison__id__exact",)
+    search_fields = ("post__post_id__exact", "error")
 
 
 @admin.register(Signal)

@@ -292,6 +292,62 @@ class PostLabel(models.Model):
         return f"{called or 'no call'} by {self.by}"
 
 
+class Comparison(models.Model):
+    """A second reader beside the one in use: what it reads is stored and compared, and acts on nothing."""
+
+    name = models.CharField(max_length=60, unique=True)
+    provider = models.CharField(max_length=40, help_text="of config/llm.yaml")
+    prompt = models.CharField(
+        max_length=60, blank=True, help_text="version of the prompt; empty: the active one"
+    )
+    share = models.DecimalField(
+        max_digits=7, decimal_places=6, help_text="fraction of the posts that it reads"
+    )
+    started_by = models.CharField(max_length=150)
+    started_at = models.DateTimeField()
+    ended_by = models.CharField(max_length=150, blank=True)
+    ended_at = models.DateTimeField(null=True, help_text="UTC; empty: it reads")
+    last_post = models.BigIntegerField(default=0, help_text="id of the last post that it looked at")
+
+    class Meta:
+        db_table = "comparisons"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ShadowReading(models.Model):
+    """What the second reader of a comparison says of a post; no decision reads it."""
+
+    comparison = models.ForeignKey(Comparison, models.CASCADE, related_name="readings", db_index=False)
+    post = models.ForeignKey(CtPost, models.CASCADE, related_name="shadow_readings")
+    model = models.CharField(max_length=120, blank=True)
+    prompt_version = models.CharField(max_length=60, blank=True)
+    sides = models.JSONField(
+        default=dict, help_text="token -> long or short, after the checks; empty: no call"
+    )
+    confidence = models.DecimalField(max_digits=7, decimal_places=6, null=True, help_text="fraction")
+    error = models.CharField(max_length=300, blank=True, help_text="why there is no reading")
+    latency_ms = models.PositiveIntegerField(
+        help_text="milliseconds of the call, which was about `batch` posts"
+    )
+    cost_usd = models.DecimalField(max_digits=18, decimal_places=9, help_text="this post's part of the call")
+    batch = models.PositiveSmallIntegerField(help_text="posts of the call")
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "shadow_readings"
+        ordering = ("-id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["comparison", "post"], name="one_shadow_reading_of_a_post")
+        ]
+
+    def __str__(self) -> str:
+        called = ", ".join(f"{side} {token}" for token, side in sorted(self.sides.items()))
+        return f"{self.comparison}: {called or 'no call'}"
+
+
 class Signal(models.Model):
     """An agent's decision to trade a token. One per agent, token and 6-hour bucket."""
 

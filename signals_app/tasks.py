@@ -14,7 +14,7 @@ from maxxit.llm.budget import calls_left
 from maxxit.llm.slots import width
 from maxxit.market.instruments import all_instruments
 from maxxit.pipeline.runs import Counts, run_stage
-from signals_app import classify, generate, inbound, ingest
+from signals_app import classify, generate, inbound, ingest, shadow
 from signals_app.policy import policy
 from signals_app.social import SOCIAL, store
 from signals_app.sources import NAMED
@@ -111,10 +111,17 @@ def run_generate(self: Task, run_id: int | None = None) -> dict[str, Any]:
 
 @shared_task
 def tidy() -> int:
-    """Delete what was sent to us, refused posts, and social metrics past their retention; returns how many rows."""
+    """Delete what was sent to us, refused posts, social metrics and shadow readings past their retention."""
     now = clock.now()
     refused = ingest.prune_refused(now - ingest.REFUSED_KEPT)
-    return inbound.prune(now - inbound.KEPT) + store.prune(now - store.KEPT) + refused
+    shadows = shadow.prune(shadow.KEPT)
+    return inbound.prune(now - inbound.KEPT) + store.prune(now - store.KEPT) + refused + shadows
+
+
+@shared_task
+def read_shadow() -> int:
+    """Let the second reader of each comparison read what is due; returns how many readings were stored."""
+    return shadow.read_shadows()
 
 
 @shared_task

@@ -290,11 +290,11 @@ class Page:
         self.call("Input.insertText", text=text)
 
     def press(self, key: str) -> None:
-        """Press a key such as Tab or Enter."""
+        """Press a key such as Tab, Enter or a letter."""
         codes = {"Tab": 9, "Enter": 13, "Escape": 27}
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes.get(key) or ord(key.upper()),
                       **(text if kind == "keyDown" else {}))  # fmt: skip
 
     def axe_findings(self, *, of_colours: bool = False) -> list[str]:

@@ -72,6 +72,8 @@ class ProviderStanza(Remote):
 class PurposeStanza(Policy):
     """A kind of prompt with its fallback order and limits."""
 
+    prompt: str = ""
+    """The purpose whose prompt is asked with; empty: its own."""
     chain: Annotated[tuple[str, ...], Field(min_length=1)]
     """Providers in fallback order: the next is tried when one cannot answer."""
     budget_usd_per_day: UsdPrice
@@ -167,6 +169,11 @@ class LlmPolicy(Policy):
             known = ", ".join(sorted(self.exporters)) or "none"
             raise ValueError(f"exports: unknown exporter {', '.join(unknown)}; known: {known}")
         return self
+
+    @property
+    def prompted(self) -> list[str]:
+        """The purposes that have a prompt of their own, in alphabetical order."""
+        return sorted(name for name, stanza in self.purposes.items() if not stanza.prompt)
 
     def purpose(self, name: str) -> PurposeStanza:
         """Return the entry. Raises `Misconfigured` with the known names."""

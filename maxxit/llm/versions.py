@@ -240,9 +240,9 @@ def _store(purpose: str, name: str, text: str, by: str, note: str) -> PromptVers
 
 
 def _check_purpose(purpose: str) -> None:
-    known = policy().purposes
+    known = policy().prompted
     if purpose not in known:
-        raise Rejected(f"no purpose {purpose!r}; known: {', '.join(sorted(known))}", code="no_purpose")
+        raise Rejected(f"no purpose {purpose!r}; known: {', '.join(known)}", code="no_purpose")
 
 
 def _file(purpose: str) -> Version:

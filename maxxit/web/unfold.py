@@ -17,6 +17,7 @@ OPERATOR_PAGES = (
     ("operator-models", "Calls and prompts", "query_stats", "llm.view_llmtrace"),
     ("operator-prompts", "Prompts", "edit_note", "llm.view_promptversion"),
     ("operator-labels", "Labelled sets", "label", "signals_app.view_labelledset"),
+    ("operator-comparisons", "Comparisons", "compare", "signals_app.view_comparison"),
     ("operator-backtests", "Backtests", "history", "backtest.view_backtestrun"),
 )
 """(URL name, title, icon, permission to see it) of each operator page in `maxxit.web`."""

@@ -55,11 +55,13 @@ from positions.performance import identity, roll_up, summary
 from signals_app.labels import sets
 from signals_app.models import (
     AuthorRecord,
+    Comparison,
     CtPost,
     InboundPost,
     LabelledPost,
     PostLabel,
     RejectedPost,
+    ShadowReading,
     Signal,
     SocialMetric,
 )
@@ -193,6 +195,13 @@ def trade(owner: User | None = None, *, symbol: str = "ETH") -> Trade:
     twin(exit_)
     AuthorRecord.objects.get_or_create(
         account=post.account, defaults={"at": timezone.now(), "figures": {}, "calls": 0}
+    )
+    compared, _ = Comparison.objects.get_or_create(
+        name="of the world",
+        defaults={"provider": "rules", "share": 1, "started_by": "root", "started_at": timezone.now()},
+    )
+    ShadowReading.objects.create(
+        comparison=compared, post=post, latency_ms=5, cost_usd=0, batch=1, at=timezone.now()
     )
     BillingEvent.objects.create(
         deployment=deployment, reference="2026-03-02", amount=Decimal(20), created_at=timezone.now(),

@@ -34,6 +34,8 @@ ELSEWHERE = {
     "knowledge recall": "tests/knowledge/test_recall_command.py",
     **{f"readers {action}": "tests/signals_app/reading/test_readers_command.py, labelled posts" for action in
        ("train", "store", "explain")},
+    **{f"comparisons {action}": "tests/signals_app/test_shadow.py, a comparison" for action in
+       ("start", "show", "stop")},
     **{f"labels {action}": "tests/signals_app/test_labels.py, a labelled set" for action in
        ("show", "create", "add", "export", "import", "disagreements")},
     **{f"prompts {action}": "tests/llm/test_versions.py, a stored version" for action in
@@ -207,6 +209,8 @@ RUNS: dict[str, Words] = {
     "lots": lambda w, f: ["--csv", str(f / "lots.csv")],
     "models gate-test": lambda w, f: ["--noise", "1", "--planted", "1"],
     "models list": lambda w, f: [],
+    "comparisons list": lambda w, f: [],
+    "comparisons run": lambda w, f: [],
     "labels list": lambda w, f: [],
     "prompts list": lambda w, f: [],
     "prompts show": lambda w, f: ["classify"],

@@ -70,7 +70,7 @@ def prompts_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
             return redirect("operator-prompts")
         given = request.POST
     compared, wrong = _compared(request)
-    purposes = [_purpose(name) for name in sorted(policy().purposes)]
+    purposes = [_purpose(name) for name in policy().prompted]
     context |= {
         "purposes": purposes,
         "compared": compared,

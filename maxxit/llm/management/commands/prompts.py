@@ -55,7 +55,7 @@ class Command(OpsCommand):
 
     def _list(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         data = []
-        for purpose in [options["purpose"]] if options["purpose"] else sorted(policy().purposes):
+        for purpose in [options["purpose"]] if options["purpose"] else policy().prompted:
             found, used = versions.versions(purpose), versions.active(purpose)
             data += [_row(one) | {"active": one.name == used} for one in found]
         heads = ("purpose", "name", "active", "sha256", "by", "at", "note")

@@ -40,7 +40,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"release {release.mine()} is declared: workers of other releases refuse orders"
             )
-            for purpose in policy().purposes:  # its prompts can be compared with those of later releases
+            for purpose in policy().prompted:  # its prompts can be compared with those of later releases
                 versions.store_file(purpose)
         self._login()
         if "demo" in known and not options["no_demo"]:

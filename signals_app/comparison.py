@@ -1,0 +1,160 @@
+"""Compare the second reader of a comparison with the reader in use: agreement, failures, cost, latency, outcomes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from statistics import fmean
+from typing import Any
+
+from django.db.models import Avg, Func, IntegerField, Sum
+
+from maxxit.core import clock
+from maxxit.core.terms import SIGN
+from maxxit.llm.models import LlmTrace
+from maxxit.market import candles
+from signals_app.labels.agreement import Agreement, agreement
+from signals_app.models import Comparison, ShadowReading
+
+HORIZON = timedelta(hours=24)
+"""After which the outcome of a call is looked at."""
+MOST = 5_000
+"""Newest readings that are compared."""
+SHOWN = 20
+"""Posts on which the readers differ that are listed at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of calls: the price 24 hours after the post was stored, against the price then."""
+
+    calls: int
+    """Token and side each."""
+    known: int
+    """Whose 24 hours are over and whose prices are stored."""
+    right: int
+    """Whose price moved to the called side."""
+    mean_pct: float | None
+    """Mean return to the called side, percent, without costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The figures of a comparison."""
+
+    posts: int
+    """That both have read."""
+    failed: int
+    """Posts without a usable answer of the second reader."""
+    both: int
+    """Posts that both call a call."""
+    only_active: int
+    only_second: int
+    sides_differ: int
+    """Posts that both call a call, with different tokens or sides."""
+    agreement: Agreement
+    outcomes: Mapping[str, Outcomes]
+    """both (as the reader in use called them), only_active and only_second."""
+    active_usd_per_1000: Decimal | None
+    """Cost of 1,000 posts, of all calls since the comparison began."""
+    second_usd_per_1000: Decimal | None
+    active_ms: float | None
+    """Mean latency of a call."""
+    second_ms: float | None
+    differing: Sequence[ShadowReading]
+    """The newest posts on which the two differ."""
+
+
+def compare(row: Comparison) -> Compared:
+    """Compare on the newest posts that both have read."""
+    readings = list(row.readings.select_related("post__account").order_by("-pk")[:MOST])
+    usable = [one for one in readings if not one.error]
+    pairs = [(one, _active(one), dict(one.sides)) for one in usable]
+    groups = {
+        "both": [(one, active) for one, active, second in pairs if active and second],
+        "only_active": [(one, active) for one, active, second in pairs if active and not second],
+        "only_second": [(one, second) for one, active, second in pairs if second and not active],
+    }
+    return Compared(
+        posts=len(usable),
+        failed=len(readings) - len(usable),
+        both=len(groups["both"]),
+        only_active=len(groups["only_active"]),
+        only_second=len(groups["only_second"]),
+        sides_differ=sum(bool(active and second and active != second) for _, active, second in pairs),
+        agreement=agreement([(active, second) for _, active, second in pairs]),
+        outcomes={name: _outcomes(calls) for name, calls in groups.items()},
+        differing=[one for one, active, second in pairs if active != second][:SHOWN],
+        **_costs(row, readings),
+    )
+
+
+def _active(reading: ShadowReading) -> dict[str, str]:
+    """Return what the reader in use called of the post."""
+    return dict(reading.post.sides) if reading.post.is_signal_candidate else {}
+
+
+def _outcomes(calls: Iterable[tuple[ShadowReading, Mapping[str, str]]]) -> Outcomes:
+    """Return what became of the calls of (reading, token -> side)."""
+    now = clock.now()
+    single = [
+        (token, side, one.post.ingested_at) for one, sides in calls for token, side in sorted(sides.items())
+    ]
+    over = [(token, side, at) for token, side, at in single if at + HORIZON <= now]
+    wanted = [(token, at) for token, _, at in over] + [(token, at + HORIZON) for token, _, at in over]
+    prices = candles.closes(wanted) if wanted else []
+    before, after = prices[: len(over)], prices[len(over) :]
+    moves = [
+        float((end / begin - 1) * 100 * SIGN[side])
+        for (_, side, _), begin, end in zip(over, before, after, strict=True)
+        if begin and end
+    ]
+    mean = round(fmean(moves), 3) if moves else None
+    return Outcomes(len(single), len(moves), sum(move > 0 for move in moves), mean)
+
+
+def _costs(row: Comparison, readings: Sequence[ShadowReading]) -> dict[str, Any]:
+    """Return cost and latency of both readers since the comparison began."""
+    traces = LlmTrace.objects.filter(purpose="classify", ts__gte=row.started_at, status="ok")
+    if row.ended_at is not None:
+        traces = traces.filter(ts__lte=row.ended_at)
+    posts = Func("correlation_ids", function="cardinality", output_field=IntegerField())
+    total = traces.order_by().aggregate(posts=Sum(posts), usd=Sum("cost_usd"), ms=Avg("latency_ms"))
+    weights = sum(1 / one.batch for one in readings)
+    second_ms = sum(one.latency_ms / one.batch for one in readings) / weights if weights else None
+    spent = sum((one.cost_usd for one in readings), Decimal(0))
+    return {
+        "active_usd_per_1000": total["usd"] * 1000 / total["posts"] if total["posts"] else None,
+        "second_usd_per_1000": spent * 1000 / len(readings) if readings else None,
+        "active_ms": total["ms"],
+        "second_ms": second_ms,
+    }
+
+
+def as_json(row: Comparison, found: Compared) -> dict[str, Any]:
+    """Return a comparison with its figures, for `--json`."""
+    figures = asdict(replace(found, differing=())) | {
+        "differing": [
+            {
+                "post_id": one.post.post_id,
+                "text": one.post.text,
+                "active": _active(one),
+                "second": one.sides,
+            }
+            for one in found.differing
+        ]
+    }
+    return summary(row) | figures
+
+
+def summary(row: Comparison) -> dict[str, Any]:
+    """Return what a comparison is."""
+    return {
+        "name": row.name,
+        "provider": row.provider,
+        "prompt": row.prompt or "active",
+        "share": f"{row.share.normalize():f}",
+        "started_at": row.started_at,
+        "started_by": row.started_by,
+        "ended_at": row.ended_at,
+    }
