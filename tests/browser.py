@@ -292,9 +292,10 @@ class Page:
     def press(self, key: str) -> None:
         """Press a key such as Tab, Enter or a letter."""
         codes = {"Tab": 9, "Enter": 13, "Escape": 27}
+        code = codes.get(key) or ord(key.upper())
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes.get(key) or ord(key.upper()),
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
                       **(text if kind == "keyDown" else {}))  # fmt: skip
 
     def axe_findings(self, *, of_colours: bool = False) -> list[str]:

@@ -130,7 +130,7 @@ def run(*words: str) -> Any:
 
 @pytest.mark.django_db
 def test_what_is_exported_is_evaluated_and_imported(tmp_path: Path) -> None:
-    chosen = filled("Long BTC here, buying", "Good morning", "Selling BTC and ETH", "BTC?")
+    chosen = filled("Long BTC here, buying", "Guten Morgen, ich bin noch da", "Selling BTC and ETH", "BTC?")
     one, two, three, four = chosen.posts.all()
     label(one, LONG, LONG)
     label(two, NONE)
@@ -148,6 +148,11 @@ def test_what_is_exported_is_evaluated_and_imported(tmp_path: Path) -> None:
     by_set = run("evaluate-classifier", "--set", "may")
     assert by_set["classes"] == by_files["classes"]
     assert by_set["posts"] == 3
+    by_language = by_set["languages"]
+    assert {name: one["posts"] for name, one in by_language.items()} == {"en": 2, "de": 1}
+    assert run("evaluate-classifier", "--set", "may", "--language", "en")["posts"] == 2
+    with pytest.raises(CommandError, match="no labelled post is in the language 'tr'"):
+        call_command("evaluate-classifier", "--set", "may", "--language", "tr")
     with pytest.raises(CommandError, match="--labelled and --posts, or --set"):
         call_command("evaluate-classifier")
 

@@ -33,6 +33,7 @@ from signals_app.labels import sets
 from signals_app.plotting import new_figure, require_matplotlib
 from signals_app.reading import evaluation
 from signals_app.reading.evaluation import Figures, Judged, Label
+from signals_app.reading.language import detect
 from signals_app.reading.rules.read import GRAMMARS, VERSION
 from signals_app.reading.schema import Post, Reading, Readings, question
 from signals_app.reading.trained import model as trained
@@ -100,6 +101,11 @@ class Command(BaseCommand):
             default="all",
             help="only the posts of this half (default all)",
         )
+        parser.add_argument(
+            "--language",
+            help="only posts in this language, as `signals_app.reading.language` finds it: en, es, tr, zh, …; "
+            "und where it finds none",
+        )
         parser.add_argument("--batch", type=count, default=25, help="posts per call (default 25)")
         parser.add_argument("--json", action="store_true", help="print the figures as JSON, nothing else")
         parser.add_argument("--plot", type=Path, help="write the calibration plot there (PNG)")
@@ -146,6 +152,10 @@ class Command(BaseCommand):
                     f"{options['posts']} lacks {len(missing)} of {len(labels)} posts that are labelled: "
                     f"{', '.join(missing[:3])}; each line must be a JSON object with id and text"
                 )
+            if options["language"]:
+                labels = [one for one in labels if detect(posts[one.post_id].text) == options["language"]]
+                if not labels:
+                    raise Misconfigured(f"no labelled post is in the language {options['language']!r}")
             started = perf_counter()
             with _prompt(options["prompt"]):
                 judged, cost = self._read(labels, posts, options["provider"], options["batch"])
@@ -157,6 +167,7 @@ class Command(BaseCommand):
             "metrics": measured.model_dump(mode="json"),
             "gate": {"passed": verdict.passed, "checks": [check.as_json() for check in verdict.checks]},
             "against": difference,
+            "languages": _by_language(judged),
         }
         if options["plot"]:
             _plot(figures, options["plot"])
@@ -288,6 +299,9 @@ class Command(BaseCommand):
                 f"95 %: {low:+.3f} to {high:+.3f}; "
                 f"right alone: {other['only_first_right']} and {other['only_second_right']} posts)"
             )
+        for language, counts in summary["languages"].items():
+            shares = ", ".join(f"{key} {_with_interval(counts, key)}" for key in ("precision", "recall"))
+            say(f"language {language}: {counts['posts']} posts, {shares}")
         say(f"confusion (label -> reading): {json.dumps(summary['confusion'])}")
         for bin_ in summary["calibration"]:
             say(
@@ -318,6 +332,25 @@ class Command(BaseCommand):
         ]
         if missed:
             raise CommandError("; ".join(missed), returncode=1)
+
+
+def _by_language(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """Return the figures of calls by the language of the posts, the most frequent language first."""
+    groups: dict[str, list[Judged]] = {}
+    for post in judged:
+        groups.setdefault(detect(post.text), []).append(post)
+    return {
+        language: {"posts": len(posts), **evaluation.judge(posts).classes["candidate"].as_json()}
+        for language, posts in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    }
+
+
+def _with_interval(counts: Mapping[str, Any], key: str) -> str:
+    """Return a share with its 95 % interval; a dash where there is none."""
+    if counts[key] is None:
+        return "-"
+    low, high = counts[f"{key}_95"]
+    return f"{counts[key]:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _prompt(given: str | None) -> AbstractContextManager[None]:
