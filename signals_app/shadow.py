@@ -127,7 +127,7 @@ def _read(row: Comparison) -> int:
     posts = _due(row)
     if not posts:
         return 0
-    known = set(row.readings.filter(post__in=posts).values_list("post", flat=True))
+    known = set(row.readings.filter(post__in=posts).values_list("post__pk", flat=True))
     by_author: dict[int, list[CtPost]] = defaultdict(list)
     for post in posts:
         if post.pk not in known and sampled(row, post.post_id):
@@ -184,7 +184,7 @@ def _ask(row: Comparison, batch: Sequence[CtPost]) -> int:
 
 
 def _prompt(row: Comparison) -> prompts.Prompt:
-    return versions.named(row.prompt, "classify") if row.prompt else versions.in_use("classify")
+    return versions.named(row.prompt, "classify") if row.prompt else versions.in_use(PURPOSE)
 
 
 def _store(

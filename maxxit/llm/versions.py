@@ -50,6 +50,7 @@ def in_use(purpose: str, *, stored: bool = True) -> prompts.Prompt:
     """
     if (given := prompts.given(purpose)) is not None:
         return given
+    purpose = policy().purpose(purpose).prompt or purpose
     row = _newest(purpose) if stored else None
     if row is None or row.version is None:
         return prompts.of_file(purpose)

@@ -61,7 +61,7 @@ def test_a_measurement_asks_with_the_file_or_the_given_version_and_reads_no_tabl
     server.otherwise = fake.says(answer(reading()))
     stored()
     activate("careful-2")
-    question = {"posts": [], "tokens": {}}
+    question: dict[str, Any] = {"posts": [], "tokens": {}}
     with django_assert_num_queries(0):
         ask(purpose="classify", data=question, schema=Readings, correlation_ids=[], keep=False)
         with prompts.using({"classify": prompts.parse(OTHER, "quick")}):
@@ -75,7 +75,7 @@ def test_a_reader_in_this_process_names_no_prompt(monkeypatch: pytest.MonkeyPatc
     from maxxit.core.config import use_profile
 
     use_profile("demo")
-    question = {"posts": [], "tokens": {}}
+    question: dict[str, Any] = {"posts": [], "tokens": {}}
     ask(purpose="classify", data=question, schema=Readings, correlation_ids=[])
     assert LlmTrace.objects.get().prompt_version == ""
 

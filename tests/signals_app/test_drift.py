@@ -1,6 +1,7 @@
 """Drift of the reader in use: figures of 24 hours against the band of the days before."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,13 @@ from tests import builders
 RULES = policy().classify.drift
 
 
-def steady(days: int = 28, **newest: float) -> list[Day]:
+def steady(days: int = 28, **newest: Any) -> list[Day]:
     """Days of 200 posts with 8 or 12 calls of confidence 0.7, and the newest as given."""
     before = [
         Day(age, 200, 8 if age % 2 else 12, 2, 0.7 * (8 if age % 2 else 12)) for age in range(1, days + 1)
     ]
-    values = {"read": 200, "calls": 10, "failed": 2, "confidence": 7.0} | newest
-    return [Day(age=0, **values), *before]  # type: ignore[arg-type]
+    values: dict[str, Any] = {"read": 200, "calls": 10, "failed": 2, "confidence": 7.0} | newest
+    return [Day(age=0, **values), *before]
 
 
 def outside(rows: list[Day]) -> list[str]:
@@ -38,7 +39,7 @@ def outside(rows: list[Day]) -> list[str]:
         ({"calls": 12, "confidence": 1.2}, ["mean confidence of calls"]),
     ],
 )
-def test_what_leaves_its_band_is_found(newest: dict[str, float], found: list[str]) -> None:
+def test_what_leaves_its_band_is_found(newest: dict[str, Any], found: list[str]) -> None:
     assert outside(steady(**newest)) == found
 
 
@@ -64,7 +65,7 @@ def test_days_without_variation_have_the_band_of_chance() -> None:
 def test_days_are_counted_back_from_now_and_unread_posts_are_failures() -> None:
     now, account = clock.now(), builders.account()
 
-    def post(age: float, **fields: object) -> None:
+    def post(age: float, **fields: Any) -> None:
         builders.post(account, posted_at=now - timedelta(days=age), **fields)
 
     post(0.1, state="classified", confidence="0.8", is_signal_candidate=True)

@@ -1,7 +1,6 @@
 """Comparisons: a second reader reads a sampled share, acts on nothing, and is compared with the one in use."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -26,11 +25,12 @@ ALL = Decimal(1)
 
 
 def start(name: str = "second", **changes: Any) -> Comparison:
-    return shadow.start(name, **({"provider": "rules", "share": ALL, "by": "olga"} | changes))
+    values: dict[str, Any] = {"provider": "rules", "share": ALL, "by": "olga"} | changes
+    return shadow.start(name, **values)
 
 
 @pytest.fixture
-def author() -> Iterator[Any]:
+def author() -> Any:
     builders.price("ETH", "2000")
     return builders.account()
 
@@ -39,7 +39,11 @@ def read(author: Any, text: str, sides: dict[str, str] | None = None, **fields: 
     """A post that the reader in use has read; with sides it is a call."""
     if sides:
         return builders.candidate(author, sides, text=text, **fields)
-    values = {"state": "classified", "confidence": Decimal("0.1"), "is_signal_candidate": False}
+    values: dict[str, Any] = {
+        "state": "classified",
+        "confidence": Decimal("0.1"),
+        "is_signal_candidate": False,
+    }
     return builders.post(author, text=text, **values, **fields)
 
 

@@ -54,7 +54,7 @@ def test_posts_of_production_are_added_from_their_list(world: World) -> None:
 
 
 def test_a_second_person_labels_blind_and_a_third_decides(world: World, may: LabelledSet) -> None:
-    ann, bob = staff(world, "ann"), staff(world, "bob")
+    ann, ben = staff(world, "ann"), staff(world, "ben")
     first = may.posts.all()[0]
     assert "Long BTC here" in page(ann, "operator-label", set=may.pk)
     answer = ann.post(
@@ -63,19 +63,19 @@ def test_a_second_person_labels_blind_and_a_third_decides(world: World, may: Lab
         follow=True,
     )
     assert "BTC up, ETH down" in answer.content.decode()
-    seen = page(bob, "operator-label", set=may.pk)
+    seen = page(ben, "operator-label", set=may.pk)
     assert "Long BTC here" in seen
     assert 'value="long" checked' not in seen
     assert "ann" not in seen.partition("<h2>may")[2].partition("</section>")[0]
-    bob.post(reverse("operator-label"), {"set": may.pk, "post": first.pk, "do": "none", "side-BTC": "long"})
+    ben.post(reverse("operator-label"), {"set": may.pk, "post": first.pk, "do": "none", "side-BTC": "long"})
     assert [(one.by, one.sides) for one in PostLabel.objects.filter(post=first)] == [
         ("ann", {"BTC": "long"}),
-        ("bob", {}),
+        ("ben", {}),
     ]
     assert "1 disagreement" in page(ann, "operator-labels")
     shown = page(ann, "operator-disagreements", set=may.pk)
     assert "long BTC by ann" in shown
-    assert "no call by bob" in shown
+    assert "no call by ben" in shown
     chosen = first.labels.get(by="ann")
     ann.post(reverse("operator-disagreements"), {"set": may.pk, "post": first.pk, "label": chosen.pk})
     first.refresh_from_db()

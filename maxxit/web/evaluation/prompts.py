@@ -145,4 +145,4 @@ def _base(given: Any, purposes: list[dict[str, Any]]) -> str:
     if given.get("text"):
         return str(given["text"])
     wanted = next((one for one in purposes if one["name"] == given.get("purpose")), purposes[0])
-    return next(row.text for row, _ in wanted["versions"] if row.name == wanted["active"])
+    return str(next(row.text for row, _ in wanted["versions"] if row.name == wanted["active"]))
