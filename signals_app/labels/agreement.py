@@ -8,6 +8,8 @@ from math import sqrt
 Sides = Mapping[str, str]
 """Token -> long or short; empty: no call."""
 NO_CALL = "none"
+MIN_PAIRS = 30
+"""Pairs from which on the interval is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Agreement:
     kappa: float | None
     """Cohen's kappa: 0 is chance, 1 full agreement; None without two classes."""
     kappa_95: tuple[float, float] | None
-    """By the large-sample standard error of Cohen (1960); misleading below about 30 pairs."""
+    """By the large-sample standard error of Cohen (1960); None below `MIN_PAIRS`, where it is too narrow."""
 
 
 def class_of(sides: Sides) -> str:
@@ -40,10 +42,9 @@ def agreement(pairs: Sequence[tuple[Sides, Sides]]) -> Agreement:
         return Agreement(count, same, None, None)
     observed = same / count
     kappa = (observed - by_chance) / (1 - by_chance)
-    error = sqrt(observed * (1 - observed) / count) / (1 - by_chance)
+    if count < MIN_PAIRS:
+        return Agreement(count, same, round(kappa, 4), None)
+    reach = 1.96 * sqrt(observed * (1 - observed) / count) / (1 - by_chance)
     return Agreement(
-        count,
-        same,
-        round(kappa, 4),
-        (round(kappa - 1.96 * error, 4), round(min(kappa + 1.96 * error, 1.0), 4)),
+        count, same, round(kappa, 4), (round(kappa - reach, 4), round(min(kappa + reach, 1.0), 4))
     )

@@ -47,7 +47,8 @@ def test_kappa_needs_two_classes(pairs: list[Any]) -> None:
 
 def test_kappa_is_one_where_all_agree_and_negative_where_none_does() -> None:
     assert agreement([(LONG, LONG), (SHORT, SHORT)]).kappa == 1
-    assert agreement([(LONG, SHORT), (SHORT, LONG)]).kappa == -1
+    few = agreement([(LONG, SHORT), (SHORT, LONG)])
+    assert (few.kappa, few.kappa_95) == (-1, None)
 
 
 @pytest.mark.django_db

@@ -85,11 +85,9 @@ class Command(OpsCommand):
         data = {"name": options["name"]} | asdict(found)
         self.rows({name: value for name, value in data.items() if name != "agreement"})
         one = found.agreement
-        if one.kappa is not None and one.kappa_95 is not None:
-            low, high = one.kappa_95
-            self.say(
-                f"{one.same} of {one.pairs} pairs agree; Cohen's kappa {one.kappa:.2f} ({low:.2f} to {high:.2f})"
-            )
+        if one.kappa is not None:
+            low_high = f" ({one.kappa_95[0]:.2f} to {one.kappa_95[1]:.2f})" if one.kappa_95 else ""
+            self.say(f"{one.same} of {one.pairs} pairs agree; Cohen's kappa {one.kappa:.2f}{low_high}")
         return data
 
     def _create(self, options: dict[str, Any]) -> dict[str, Any]:
