@@ -422,7 +422,8 @@ def models() -> Iterator[Check]:
     try:
         policy = llm_policy()
         in_use = {"classify"} | ({"generate"} if signals_policy().generate.proposer == "model" else set())
-        for purpose, stanza in policy.purposes.items():
+        for purpose in policy.prompted:  # second readers name a provider that has its key
+            stanza = policy.purposes[purpose]
             missing = {name: policy.provider(name).missing for name in stanza.chain}
             usable = [name for name, variable in missing.items() if not variable]
             lacking = ", ".join(f"{name} lacks {variable}" for name, variable in missing.items() if variable)

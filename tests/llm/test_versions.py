@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from maxxit.core.errors import Rejected
+from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.events.models import Event
 from maxxit.llm import prompts, versions
 from maxxit.llm.ask import ask
@@ -188,3 +188,18 @@ def test_the_commands(policy_dir: Path, tmp_path: Path) -> None:
     assert "careful-2" in out.getvalue()
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("prompts", "create", "classify", "x", "--file", str(tmp_path / "gone.md"))
+
+
+def test_a_replay_asks_with_the_versions_that_it_is_given(policy_dir: Path) -> None:
+    from maxxit.replay.management.commands import replay
+
+    stored()
+    given = replay._prompts(["classify=careful-2", "generate=file"])
+    assert given["classify"] == prompts.parse(TEXT, "careful-2")
+    assert given["generate"] == prompts.of_file("generate")
+    with prompts.using(given):
+        assert versions.in_use("classify").system == "Read posts carefully."
+    with pytest.raises(Misconfigured, match="PURPOSE=VERSION"):
+        replay._prompts(["careful-2"])
+    with pytest.raises(Rejected, match="no version 'gone'"):
+        replay._prompts(["classify=gone"])
