@@ -13,6 +13,7 @@ from maxxit.events.models import Event
 from maxxit.llm import prompts, versions
 from maxxit.llm.ask import ask
 from maxxit.llm.models import LlmTrace, PromptActivation, PromptVersion
+from signals_app.reading.provider import LexicalReader
 from signals_app.reading.schema import Readings
 from tests.llm import server as fake
 from tests.llm.questions import answer, asked, reading
@@ -71,12 +72,9 @@ def test_a_measurement_asks_with_the_file_or_the_given_version_and_reads_no_tabl
     assert systems[1] == "Read posts quickly."
 
 
-def test_a_reader_in_this_process_names_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    from maxxit.core.config import use_profile
-
-    use_profile("demo")
+def test_a_reader_in_this_process_names_no_prompt() -> None:
     question: dict[str, Any] = {"posts": [], "tokens": {}}
-    ask(purpose="classify", data=question, schema=Readings, correlation_ids=[])
+    ask(purpose="classify", data=question, schema=Readings, correlation_ids=[], provider=LexicalReader())
     assert LlmTrace.objects.get().prompt_version == ""
 
 
