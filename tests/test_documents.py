@@ -415,7 +415,7 @@ def test_the_keys_that_the_chain_page_names_are_configured() -> None:
         ("chain", f"doubled again after {rpc.GROWS_AFTER} spans"),
         ("chain", f"a password below {signer.MIN_PASSWORD_LENGTH} characters"),
         ("chain", f"Both comparisons run every {EVERY['reconcile'] // 60} minutes"),
-        ("chain", "follow the demo's quotes every second" if STEP_SECONDS == 1 else "another rhythm"),
+        ("chain", "follow the demo's quotes, looked at every second" if STEP_SECONDS == 1 else "another rhythm"),
         ("chain", f"a demo user's Safe with {DEMO_USDC // USDC_UNIT:,} USDC"),
         ("contract", f"min (≥ {VYPER['MIN_TRADE'] // 10**6} USDC)"),
         ("contract", f"slippage (≤ {VYPER['MAX_SLIPPAGE_BPS'] // 100} %)"),
