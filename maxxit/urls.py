@@ -12,7 +12,6 @@ from maxxit.web import (
     activity,
     agents,
     authors,
-    backtests,
     health,
     invoices,
     notifications,
@@ -28,7 +27,7 @@ from maxxit.web import (
 )
 from maxxit.web.chat import assistants, telegram
 from maxxit.web.chat import pages as chat_pages
-from maxxit.web.evaluation import comparisons, labels, prompts
+from maxxit.web.evaluation import backtests, comparisons, labels, prompts
 from maxxit.web.login import Login
 from maxxit.web.metrics import metrics
 from maxxit.web.performance import performance_page

@@ -11,7 +11,7 @@ import django; django.setup()
 from django.contrib import admin
 import maxxit.urls, maxxit.celery
 maxxit.celery.app.loader.import_default_modules()
-import maxxit.web.backtests, maxxit.backtest.as_agent, maxxit.backtest.runs
+import maxxit.web.evaluation.backtests, maxxit.backtest.as_agent, maxxit.backtest.runs
 heavy = ("decisions", "exits", "figures", "market", "monte_carlo", "report", "run", "saving", "sweep", "trades")
 print(*(name for name in heavy if f"maxxit.backtest.{name}" in sys.modules), "numpy" * ("numpy" in sys.modules))
 """

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from agents.models import Agent
 from maxxit.backtest.models import BacktestRun
-from maxxit.web import backtests
+from maxxit.web.evaluation import backtests
 from tests.backtest.stored import (
     CONFIDENCE,
     TRAILING,

@@ -1,1 +1,1 @@
-"""Operator pages of what posts are read with and what that is measured on."""
+"""Operator pages of what decides and what it is measured on: prompts, labelled sets, second readers, backtests."""
