@@ -79,44 +79,46 @@ SHORTS = RAISE.format(
     better="<",
 )
 HITS = f"""
-    SELECT DISTINCT ON (id) id, why FROM (
-        SELECT p.id, CASE
-                   WHEN p.sign * (q.price - p.take_profit) >= 0 THEN 'take_profit'
-                   WHEN p.sign * (q.price - p.stop_loss) <= 0 THEN 'stop_loss'
-                   ELSE 'trailing_stop'
-               END AS why, 1 AS rank
-        FROM quotes q
-        CROSS JOIN LATERAL (
-            SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END AS sign
-            FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND exit_below BETWEEN q.price AND 'NaN' AND {RETRY_DUE}
-            UNION ALL
-            SELECT id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END FROM positions
-            WHERE state = 'open' AND symbol = q.symbol AND exit_above BETWEEN '-Infinity' AND q.price AND {RETRY_DUE}
-        ) AS p
-        WHERE {FRESH} AND {MOVED} AND {NOT_PAUSED}
+SELECT DISTINCT ON (id) id, why FROM (
+    SELECT p.id, p.exit_retry_at, p.exit_order_id, CASE
+               WHEN p.sign * (q.price - p.take_profit) >= 0 THEN 'take_profit'
+               WHEN p.sign * (q.price - p.stop_loss) <= 0 THEN 'stop_loss'
+               ELSE 'trailing_stop'
+           END AS why, 1 AS rank
+    FROM quotes q
+    CROSS JOIN LATERAL (
+        SELECT id, exit_retry_at, exit_order_id, take_profit, stop_loss,
+               CASE side WHEN 'long' THEN 1 ELSE -1 END AS sign
+        FROM positions
+        WHERE state = 'open' AND symbol = q.symbol AND exit_below BETWEEN q.price AND 'NaN'
         UNION ALL
-        SELECT p.id, 'time_exit', 2
-        FROM (
-            SELECT id, symbol, exit_retry_at, exit_order_id FROM positions
-            WHERE state = 'open' AND time_exit_at BETWEEN '-infinity' AND %(now)s
-            OFFSET 0
-        ) AS p
-        JOIN quotes q USING (symbol)
-        WHERE {FRESH} AND {RETRY_DUE} AND {NOT_PAUSED}
-        UNION ALL
-        SELECT p.id, 'kill_switch', 3
-        FROM kill_switches k
-        CROSS JOIN LATERAL (
-            SELECT o.id, o.exit_retry_at, o.exit_order_id FROM positions o
-            WHERE o.state = 'open' AND (k.account = '' OR EXISTS (
-                SELECT FROM agent_deployments d WHERE d.id = o.deployment_id AND d.account = k.account
-            ))
-        ) AS p
-        WHERE k.released_at IS NULL AND k.level = 'flatten' AND {RETRY_DUE}
-    ) AS found
-    WHERE EXISTS ({gate.OPEN_VENUES})
-    ORDER BY id, rank
+        SELECT id, exit_retry_at, exit_order_id, take_profit, stop_loss, CASE side WHEN 'long' THEN 1 ELSE -1 END
+        FROM positions
+        WHERE state = 'open' AND symbol = q.symbol AND exit_above BETWEEN '-Infinity' AND q.price
+    ) AS p
+    WHERE {FRESH} AND {MOVED} AND {NOT_PAUSED}
+    UNION ALL
+    SELECT p.id, p.exit_retry_at, p.exit_order_id, 'time_exit', 2
+    FROM (
+        SELECT id, symbol, exit_retry_at, exit_order_id FROM positions
+        WHERE state = 'open' AND time_exit_at BETWEEN '-infinity' AND %(now)s
+        OFFSET 0
+    ) AS p
+    JOIN quotes q USING (symbol)
+    WHERE {FRESH} AND {NOT_PAUSED}
+    UNION ALL
+    SELECT p.id, p.exit_retry_at, p.exit_order_id, 'kill_switch', 3
+    FROM kill_switches k
+    CROSS JOIN LATERAL (
+        SELECT o.id, o.exit_retry_at, o.exit_order_id FROM positions o
+        WHERE o.state = 'open' AND (k.account = '' OR EXISTS (
+            SELECT FROM agent_deployments d WHERE d.id = o.deployment_id AND d.account = k.account
+        ))
+    ) AS p
+    WHERE k.released_at IS NULL AND k.level = 'flatten'
+) AS found
+WHERE {RETRY_DUE} AND EXISTS ({gate.OPEN_VENUES})
+ORDER BY id, rank
 """  # noqa: S608 (constants only)
 """OFFSET 0: positions whose time is up are found first, by the index on it; joined to each quote they would be looked
 for among all positions of its symbol."""
@@ -127,7 +129,10 @@ SELECT NULL AS id, pg_snapshot_xmin(pg_current_snapshot())::xid::text AS why
 UNION ALL
 SELECT id, why FROM ({HITS}) AS hits
 """  # noqa: S608 (constants only)
-"""The hits. A row without an id tells the oldest transaction whose quotes this statement may not have seen."""
+"""The hits. A row without an id tells the oldest transaction whose quotes this statement may not have seen.
+
+It stays below the 4,096 characters up to which psycopg keeps a statement's parameters parsed: beyond, each call pays
+0.1 ms."""
 
 CLAIM = f"""
 WITH hits AS MATERIALIZED (
