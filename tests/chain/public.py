@@ -23,8 +23,8 @@ def stanza(world: World, *, without: tuple[str, ...] = (), **changes: Any) -> ch
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **stanzas: chains.ChainStanza) -> None:
-    """Let config/chains.yaml hold these chains, and the policies that it has."""
+    """Let config/chains.yaml hold these chains, and what it has beside its chains."""
     known = load("chains", chains._Chains)
-    policies = {"policy": known.policy, "perps_policy": known.perps_policy}
+    policies = {name: getattr(known, name) for name in chains._Chains.model_fields}
     configured = chains._Chains.model_validate(policies | stanzas)
     monkeypatch.setattr(chains, "_chains", lambda: configured)
