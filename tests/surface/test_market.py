@@ -396,5 +396,5 @@ def test_the_reference_names_every_market_call(world: World) -> None:
     assert found == {
         "quotes", "health", "refused", "candles", "trades", "rules", "rules/{rule_id}", "rules/{rule_id}/test",
         "rules/{rule_id}/pause", "rules/{rule_id}/resume", "rules/{rule_id}/fire",
-        "deliveries", "endpoints", "webhook",
+        "deliveries", "endpoints", "webhook", "addresses", "addresses/{address_id}",
     }  # fmt: skip
