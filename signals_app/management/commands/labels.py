@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maxxit.core.commands import OpsCommand, by_option, operator
+from maxxit.core.commands import OpsCommand, by_option, count, operator
 from signals_app.inputs import wrong_input
 from signals_app.labels import sets
 from signals_app.models import CtPost, LabelledSet
@@ -41,9 +41,9 @@ class Command(OpsCommand):
                 "--outcome", default="", help="only posts with this outcome, such as not_candidate"
             )
             parser.add_argument("--account", default="", help="only posts of this account, without @")
-            parser.add_argument("-n", type=int, default=50, help="at most so many (default 50)")
+            parser.add_argument("-n", type=count, default=50, help="at most so many (default 50)")
         if action == "export":
-            parser.add_argument("--out", type=Path, default=Path(), help="folder (default: the current one)")
+            parser.add_argument("--out", type=Path, default=Path(), help="folder (default: .)")
             parser.add_argument("--twice", action="store_true", help="leave out posts with one label")
         if action == "import":
             parser.add_argument(
