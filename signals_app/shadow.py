@@ -24,7 +24,6 @@ from maxxit.llm.policy import policy as llm_policy
 from maxxit.market.instruments import stablecoins, words_by_token
 from signals_app.models import Comparison, CtPost, ShadowReading
 from signals_app.policy import policy
-from signals_app.prices_at import prices_at
 from signals_app.reading.schema import Post, Readings, question
 from signals_app.states import PostState
 from signals_app.verify import verify
@@ -158,6 +157,8 @@ def _due(row: Comparison) -> list[CtPost]:
 
 def _ask(row: Comparison, batch: Sequence[CtPost]) -> int:
     """Ask about posts of one author and store the readings; an unusable answer is stored as such."""
+    from signals_app.prices_at import prices_at  # the lexical reader: pages that start a comparison load none
+
     tokens = words_by_token()
     prices = prices_at([(post.text, post.posted_at) for post in batch], tokens)
     posts = (
