@@ -14,7 +14,7 @@ from maxxit.llm.budget import calls_left
 from maxxit.llm.slots import width
 from maxxit.market.instruments import all_instruments
 from maxxit.pipeline.runs import Counts, run_stage
-from signals_app import classify, generate, inbound, ingest, shadow
+from signals_app import classify, generate, inbound, ingest, shadow, shadow_reading
 from signals_app.policy import policy
 from signals_app.social import SOCIAL, store
 from signals_app.sources import NAMED
@@ -121,7 +121,7 @@ def tidy() -> int:
 @shared_task
 def read_shadow() -> int:
     """Let the second reader of each comparison read what is due; returns how many readings were stored."""
-    return shadow.read_shadows()
+    return shadow_reading.read_shadows()
 
 
 @shared_task

@@ -15,7 +15,7 @@ from maxxit.core.errors import Rejected, Retryable
 from maxxit.events.models import Event
 from maxxit.llm import prompts, versions
 from maxxit.llm.models import LlmTrace
-from signals_app import comparison, shadow
+from signals_app import comparison, shadow, shadow_reading
 from signals_app.models import Comparison, CtPost, ShadowReading, Signal
 from signals_app.reading.provider import LexicalReader
 from tests import builders
@@ -53,8 +53,8 @@ def test_a_second_reader_reads_what_is_read_from_now_on_and_acts_on_nothing(auth
     call, none = read(author, "Buying ETH here, long"), read(author, "Good morning")
     builders.post(author, text="Long ETH, not read yet")
     before = list(CtPost.objects.order_by("pk").values())
-    assert shadow.read_shadows() == 2
-    assert shadow.read_shadows() == 0
+    assert shadow_reading.read_shadows() == 2
+    assert shadow_reading.read_shadows() == 0
     assert {one.post: one.sides for one in row.readings.all()} == {call: {"ETH": "long"}, none: {}}
     assert list(CtPost.objects.order_by("pk").values()) == before
     assert not Signal.objects.exists()
@@ -63,7 +63,14 @@ def test_a_second_reader_reads_what_is_read_from_now_on_and_acts_on_nothing(auth
 
 def test_no_decision_imports_what_a_second_reader_says() -> None:
     for path in (*(ROOT / "signals_app").glob("*.py"), *(ROOT / "trading").rglob("*.py")):
-        if path.name not in ("shadow.py", "comparison.py", "admin.py", "models.py", "tasks.py"):
+        if path.name not in (
+            "shadow.py",
+            "shadow_reading.py",
+            "comparison.py",
+            "admin.py",
+            "models.py",
+            "tasks.py",
+        ):
             assert "ShadowReading" not in path.read_text(), path
             assert "shadow_readings" not in path.read_text(), path
 
@@ -72,15 +79,15 @@ def test_posts_behind_one_that_is_not_read_wait_for_it_an_hour(author: Any) -> N
     start()
     waiting = builders.post(author, text="Long ETH")
     read(author, "Buying ETH here, long")
-    assert shadow.read_shadows() == 0
+    assert shadow_reading.read_shadows() == 0
     CtPost.objects.filter(pk=waiting.pk).update(ingested_at=clock.now() - timedelta(hours=2))
-    assert shadow.read_shadows() == 1
+    assert shadow_reading.read_shadows() == 1
 
 
 def test_the_share_is_drawn_by_hash(author: Any) -> None:
     row = start(share=Decimal("0.3"))
-    drawn = [shadow.sampled(row, str(number)) for number in range(2_000)]
-    assert drawn == [shadow.sampled(row, str(number)) for number in range(2_000)]
+    drawn = [shadow_reading.sampled(row, str(number)) for number in range(2_000)]
+    assert drawn == [shadow_reading.sampled(row, str(number)) for number in range(2_000)]
     assert 500 < sum(drawn) < 700
 
 
@@ -96,11 +103,11 @@ def test_the_prompt_is_the_one_that_the_comparison_names(
             asked.append(request.system)
             return super().complete(request)
 
-    monkeypatch.setattr(shadow, "open_provider", lambda name, stanza: Spy(name=name))
+    monkeypatch.setattr(shadow_reading, "open_provider", lambda name, stanza: Spy(name=name))
     start(prompt="careful-2")
     start("active")
     read(author, "Buying ETH here, long")
-    assert shadow.read_shadows() == 2
+    assert shadow_reading.read_shadows() == 2
     assert sorted(asked) == sorted(["Read posts carefully.", prompts.of_file("classify").system])
 
 
@@ -114,12 +121,12 @@ def test_an_unusable_answer_is_stored_and_an_outage_waits(
         def ask(**_: Any) -> None:
             raise error
 
-        monkeypatch.setattr(shadow, "ask", ask)
+        monkeypatch.setattr(shadow_reading, "ask", ask)
 
     fails(Retryable("the provider is down"))
-    assert shadow.read_shadows() == 0
+    assert shadow_reading.read_shadows() == 0
     fails(Rejected("no JSON"))
-    assert shadow.read_shadows() == 1
+    assert shadow_reading.read_shadows() == 1
     assert row.readings.get().error == "no JSON"
     found = comparison.compare(row)
     assert (found.posts, found.failed) == (0, 1)
@@ -219,7 +226,7 @@ def test_the_commands_and_their_events(author: Any) -> None:
 def test_readings_go_after_the_comparison_has_ended(author: Any) -> None:
     row = start()
     read(author, "Buying ETH here, long")
-    shadow.read_shadows()
+    shadow_reading.read_shadows()
     assert shadow.prune(shadow.KEPT) == 0
     shadow.stop(row, by="olga")
     Comparison.objects.update(ended_at=clock.now() - shadow.KEPT - timedelta(days=1))

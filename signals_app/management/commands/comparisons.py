@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from maxxit.core.commands import OpsCommand, by_option, decimal_number, operator
-from signals_app import comparison, shadow
+from signals_app import comparison, shadow, shadow_reading
 from signals_app.models import Comparison
 
 
@@ -89,6 +89,6 @@ class Command(OpsCommand):
         return comparison.summary(row)
 
     def _run(self, options: dict[str, Any]) -> dict[str, int]:
-        stored = shadow.read_shadows()
+        stored = shadow_reading.read_shadows()
         self.say(f"{stored} readings stored")
         return {"stored": stored}
