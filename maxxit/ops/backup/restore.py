@@ -11,13 +11,13 @@ from typing import Any
 
 from django.core.management import call_command
 from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 
 from maxxit.core.clock import iso_utc
 from maxxit.core.errors import Rejected, Retryable
 from maxxit.core.terms import KillLevel
 from maxxit.events.models import Event
 from maxxit.events.record import NewEvent, write
+from maxxit.ops import migrated
 from maxxit.ops.backup import archive, database, parts
 from maxxit.pipeline import release
 from maxxit.reports import audit, invariants
@@ -59,23 +59,23 @@ class Restored:
 
 @contextmanager
 def opened(path: Path, passphrase: str) -> Iterator[archive.Contents]:
-    """Yield a backup that this release can restore. Raises Rejected where it was made by a later one."""
+    """Yield a backup that this release can restore. Raises Rejected (newer_release, too_old) where it cannot."""
     with archive.read(path, passphrase) as contents:
-        known = {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
-        newer = sorted(set(contents.manifest["facts"]["migrations"]) - known - _replaced())
+        applied = contents.manifest["facts"]["migrations"]
+        newer, missing = migrated.unknown(applied), migrated.lost(applied)
         if newer:
             raise Rejected(
                 f"the backup was made by a later release (migrations {', '.join(newer[:5])}): install release "
                 f"{contents.manifest['release']} or newer",
                 code="newer_release",
             )
+        if missing:
+            raise Rejected(
+                f"the backup is too old for this release (it lacks {', '.join(missing[:5])}): restore it with release "
+                f"{contents.manifest['release']}, then run `manage.py setup` of each release that followed",
+                code="too_old",
+            )
         yield contents
-
-
-def _replaced() -> set[str]:
-    """Return the migrations that squashed ones stand for."""
-    loader = MigrationLoader(None)
-    return {f"{app}.{name}" for one in loader.disk_migrations.values() for app, name in one.replaces}
 
 
 def load(contents: archive.Contents) -> Check:

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 
 from maxxit.llm import versions
 from maxxit.llm.policy import policy
-from maxxit.ops import login
+from maxxit.ops import login, migrated
 from maxxit.pipeline import release
 
 CANARY = "maxxit.pipeline.tasks.canary"
@@ -31,6 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Run all steps, with one line for each that changed something."""
+        migrated.check_database()
         call_command("migrate", verbosity=0, interactive=False)
         call_command("roles", stdout=self.stdout)
         known = get_commands()

@@ -1,0 +1,326 @@
+import django.db.models.deletion
+import django.db.models.expressions
+import django.db.models.functions.comparison
+import positions.states
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    replaces = [
+        ('positions', '0001_initial'),
+        ('positions', '0002_exit_pauses'),
+        ('positions', '0003_sweep_indexes'),
+        ('positions', '0004_taken_out'),
+        ('positions', '0005_unread_accounts'),
+        ('positions', '0006_exits'),
+        ('positions', '0007_history_indexes'),
+        ('positions', '0008_best_pnl'),
+        ('positions', '0009_help_texts'),
+        ('positions', '0010_database_defaults'),
+        ('positions', '0011_daily_results_by_statement'),
+        ('positions', '0012_equity_points'),
+        ('positions', '0013_daily_pnl_summary'),
+        ('positions', '0014_pnl_parts'),
+        ('positions', '0015_books_check'),
+        ('positions', '0016_pnl_parts_by_day'),
+        ('positions', '0017_liquidated'),
+        ('positions', '0018_day_ends'),
+        ('positions', '0019_twin'),
+    ]
+
+    initial = True
+
+    dependencies = [
+        ('agents', '0001_squashed'),
+        ('signals_app', '0001_squashed'),
+        ('trading', '0001_squashed'),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name='BestPnl',
+            fields=[
+                ('account', models.CharField(max_length=80, primary_key=True, serialize=False)),
+                ('pnl', models.DecimalField(decimal_places=18, help_text='USD: equity less net deposits, of all its deployments', max_digits=38)),
+            ],
+            options={
+                'db_table': 'best_pnls',
+            },
+        ),
+        migrations.CreateModel(
+            name='BooksCheck',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('checked_at', models.DateTimeField()),
+                ('deployments', models.IntegerField(help_text='number of deployments compared')),
+                ('wrong', models.JSONField(default=list, help_text='ids of those whose figures differ')),
+            ],
+            options={
+                'db_table': 'books_checks',
+            },
+        ),
+        migrations.CreateModel(
+            name='PnlWatermark',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('until', models.DateTimeField(help_text='positions that closed before this are in the parts')),
+            ],
+            options={
+                'db_table': 'pnl_watermarks',
+            },
+        ),
+        migrations.CreateModel(
+            name='TwinMark',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('order', models.BigIntegerField(help_text='every order up to this id is compared, or never will be')),
+            ],
+            options={
+                'db_table': 'twin_marks',
+            },
+        ),
+        migrations.CreateModel(
+            name='DayEnd',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('market', models.CharField(choices=[('stocks', 'stocks: the session of the New York exchange'), ('crypto', 'crypto: the UTC day')], max_length=6)),
+                ('day', models.DateField(help_text='in New York for stocks, in UTC for crypto')),
+                ('closed_at', models.DateTimeField(help_text="when the market's day was over")),
+                ('summarised_at', models.DateTimeField(help_text='when the summary of the session was recorded', null=True)),
+                ('steps', models.JSONField(default=dict, help_text='step -> whether it succeeded, and what it did')),
+                ('attempts', models.PositiveSmallIntegerField(default=0)),
+                ('finished_at', models.DateTimeField(help_text='when the event end_of_day was recorded', null=True)),
+                ('ok', models.BooleanField(help_text='whether every step succeeded', null=True)),
+            ],
+            options={
+                'db_table': 'day_ends',
+                'ordering': ('-closed_at', 'market'),
+                'constraints': [models.UniqueConstraint(fields=('market', 'day'), name='a_day_ends_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ExitPause',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('paused_at', models.DateTimeField()),
+                ('paused_by', models.CharField(max_length=80)),
+                ('reason', models.CharField(max_length=300)),
+                ('resumed_at', models.DateTimeField(blank=True, null=True)),
+                ('resumed_by', models.CharField(blank=True, max_length=80)),
+            ],
+            options={
+                'db_table': 'exit_pauses',
+                'ordering': ('-id',),
+                'constraints': [models.UniqueConstraint(models.Value(1), condition=models.Q(('resumed_at', None)), name='one_exit_pause')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ProfitMark',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('carried_loss', models.DecimalField(decimal_places=18, default=0, help_text='USDC, zero or positive', max_digits=38)),
+                ('deployment', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='profit_mark', to='agents.deployment')),
+            ],
+            options={
+                'db_table': 'profit_marks',
+            },
+        ),
+        migrations.CreateModel(
+            name='UnreadAccount',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('venue', models.CharField(max_length=20)),
+                ('account', models.CharField(max_length=80)),
+                ('since', models.DateTimeField()),
+            ],
+            options={
+                'db_table': 'unread_accounts',
+                'constraints': [models.UniqueConstraint(fields=('venue', 'account'), name='unread_account_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='DailySummary',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('report_date', models.DateField()),
+                ('realized_pnl_usd', models.DecimalField(decimal_places=18, help_text='positions closed on the day, after fees and profit share', max_digits=38)),
+                ('unrealized_pnl_usd', models.DecimalField(decimal_places=18, help_text='open positions when saved, before fees', max_digits=38)),
+                ('total_pnl_usd', models.DecimalField(decimal_places=18, help_text='realized plus unrealized', max_digits=38)),
+                ('win_rate', models.DecimalField(decimal_places=4, help_text='fraction of the positions closed on the day', max_digits=5, null=True)),
+                ('num_trades', models.IntegerField(help_text='positions closed on the day')),
+                ('best_symbol', models.CharField(blank=True, max_length=20)),
+                ('worst_symbol', models.CharField(blank=True, max_length=20)),
+                ('equity_usd', models.DecimalField(decimal_places=18, help_text='at the end of the day', max_digits=38)),
+                ('deposits_usd', models.DecimalField(decimal_places=18, help_text='deposits less withdrawals up to the end of the day', max_digits=38)),
+                ('day_pnl_usd', models.DecimalField(decimal_places=18, help_text="change of equity over the day less the day's deposits", max_digits=38)),
+                ('saved_at', models.DateTimeField()),
+                ('deployment', models.ForeignKey(help_text='empty: all deployments together', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='daily_summaries', to='agents.deployment')),
+            ],
+            options={
+                'verbose_name_plural': 'daily summaries',
+                'db_table': 'daily_pnl_summary',
+                'ordering': ('-report_date', 'deployment_id'),
+                'constraints': [models.UniqueConstraint(fields=('report_date', 'deployment'), name='one_summary_a_day', nulls_distinct=False)],
+            },
+        ),
+        migrations.CreateModel(
+            name='EquityPoint',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('at', models.DateTimeField()),
+                ('equity', models.DecimalField(decimal_places=18, help_text='USD, without tokens that the owner moved in, less what is owed to the platform', max_digits=38)),
+                ('deposits', models.DecimalField(decimal_places=18, help_text='USDC: deposits less withdrawals up to this moment', max_digits=38)),
+                ('deployment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='equity_points', to='agents.deployment')),
+            ],
+            options={
+                'db_table': 'equity_points',
+                'constraints': [models.UniqueConstraint(fields=('deployment', 'at'), name='one_equity_point_a_moment')],
+            },
+        ),
+        migrations.CreateModel(
+            name='PnlPart',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField(help_text='UTC day of the close, of sums of the whole platform; empty: all time', null=True)),
+                ('dimension', models.CharField(help_text='total, day, token, side, exit_reason, hour, author, posts', max_length=12)),
+                ('key', models.CharField(help_text='of the dimension: 2026-03-02, ETH …; hour: UTC hour of the entry; author: id of the account', max_length=40)),
+                ('closed', models.DecimalField(decimal_places=18, help_text='closed positions; one on posts of several authors counts for each by their share', max_digits=38)),
+                ('winners', models.DecimalField(decimal_places=18, help_text='of them those with a profit after all costs, the profit share included', max_digits=38)),
+                ('trades', models.BigIntegerField(help_text="closed positions, each as one, whatever the author's share")),
+                ('won', models.DecimalField(decimal_places=18, help_text='PnL of the winners after all costs, USDC', max_digits=38)),
+                ('lost', models.DecimalField(decimal_places=18, help_text='PnL of the others after all costs, USDC, zero or negative', max_digits=38)),
+                ('venue_fees', models.DecimalField(decimal_places=18, help_text='USDC', max_digits=38)),
+                ('platform_fees', models.DecimalField(decimal_places=18, help_text='USDC', max_digits=38)),
+                ('profit_share', models.DecimalField(decimal_places=18, help_text='USDC', max_digits=38)),
+                ('gas_usd', models.DecimalField(decimal_places=18, help_text='USD, paid by the platform; in no PnL', max_digits=38)),
+                ('slippage_usd', models.DecimalField(decimal_places=18, help_text='USD lost (positive) between the quotes of the decisions and the fills; in the PnL', max_digits=38)),
+                ('turnover_usd', models.DecimalField(decimal_places=18, help_text='USD traded, entries and exits', max_digits=38)),
+                ('held_seconds', models.DecimalField(decimal_places=18, help_text='seconds from entry to close', max_digits=38)),
+                ('deployment', models.ForeignKey(db_index=False, help_text='empty: the whole platform', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='pnl_parts', to='agents.deployment')),
+            ],
+            options={
+                'db_table': 'pnl_parts',
+                'constraints': [models.UniqueConstraint(fields=('dimension', 'deployment', 'day', 'key'), name='one_part_of_the_pnl', nulls_distinct=False)],
+            },
+        ),
+        migrations.CreateModel(
+            name='PnlSnapshot',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField()),
+                ('equity', models.DecimalField(decimal_places=18, max_digits=38)),
+                ('deposits', models.DecimalField(decimal_places=18, default=0, help_text='net deposits so far, USDC', max_digits=38)),
+                ('realised_pnl', models.DecimalField(decimal_places=18, max_digits=38)),
+                ('unrealised_pnl', models.DecimalField(decimal_places=18, max_digits=38)),
+                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pnl_snapshots', to='agents.deployment')),
+            ],
+            options={
+                'db_table': 'pnl_snapshots',
+                'ordering': ('-day',),
+                'indexes': [models.Index(fields=['day'], name='pnl_snapshots_day')],
+                'constraints': [models.UniqueConstraint(fields=('deployment', 'day'), name='one_snapshot_a_day')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Position',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('symbol', models.CharField(max_length=20)),
+                ('side', models.CharField(choices=[('long', 'Long'), ('short', 'Short')], max_length=5)),
+                ('state', models.CharField(choices=[(positions.states.PositionState['OPEN'], positions.states.PositionState['OPEN']), (positions.states.PositionState['CLOSING'], positions.states.PositionState['CLOSING']), (positions.states.PositionState['CLOSED'], positions.states.PositionState['CLOSED'])], db_default=positions.states.PositionState['OPEN'], default=positions.states.PositionState['OPEN'], editable=False, max_length=8)),
+                ('quantity', models.DecimalField(decimal_places=18, help_text='quantity opened, in tokens', max_digits=38)),
+                ('closed_quantity', models.DecimalField(db_default=0, decimal_places=18, default=0, max_digits=38)),
+                ('taken_value', models.DecimalField(db_default=0, decimal_places=18, default=0, help_text='USD value of tokens that the owner of the Safe withdrew, at the quotes of that time', max_digits=38)),
+                ('entry_price', models.DecimalField(decimal_places=18, help_text='average of the entry fills, USD', max_digits=38)),
+                ('exit_price', models.DecimalField(decimal_places=18, help_text='average of exit fills and withdrawals, USD', max_digits=38, null=True)),
+                ('stop_loss', models.DecimalField(decimal_places=18, help_text='price in USD', max_digits=38)),
+                ('take_profit', models.DecimalField(decimal_places=18, help_text='price in USD', max_digits=38)),
+                ('trailing_activation', models.DecimalField(decimal_places=18, help_text='price at which the trailing stop is set, USD', max_digits=38, null=True)),
+                ('trailing_pct', models.DecimalField(decimal_places=6, help_text='percent from the best price', max_digits=9, null=True)),
+                ('trailing_stop', models.DecimalField(decimal_places=18, help_text='price in USD; unset until activated', max_digits=38, null=True)),
+                ('exit_below', models.GeneratedField(db_persist=True, expression=models.Case(models.When(side='long', then=django.db.models.functions.comparison.Greatest('stop_loss', 'trailing_stop')), default=models.F('take_profit')), help_text='at this price or below one of its exits is reached', output_field=models.DecimalField(decimal_places=18, max_digits=38))),
+                ('exit_above', models.GeneratedField(db_persist=True, expression=models.Case(models.When(side='long', then=models.F('take_profit')), default=django.db.models.functions.comparison.Least('stop_loss', 'trailing_stop')), help_text='at this price or above one of its exits is reached', output_field=models.DecimalField(decimal_places=18, max_digits=38))),
+                ('trailing_next', models.GeneratedField(db_persist=True, expression=django.db.models.functions.comparison.Coalesce(django.db.models.expressions.CombinedExpression(models.F('trailing_stop'), '/', django.db.models.functions.comparison.NullIf(django.db.models.expressions.CombinedExpression(models.Value(1), '-', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.Case(models.When(side='long', then=1), default=-1), '*', models.F('trailing_pct')), '/', models.Value(100))), models.Value(0))), models.F('trailing_activation')), help_text='the stop moves when the price gets past this: where it wakes, then the best price so far', output_field=models.DecimalField(decimal_places=18, max_digits=38, null=True))),
+                ('time_exit_at', models.DateTimeField(null=True)),
+                ('exits', models.PositiveIntegerField(db_default=0, default=0, help_text='closing orders so far')),
+                ('exit_refusals', models.PositiveIntegerField(db_default=0, default=0, help_text='refused closing orders in a row')),
+                ('exit_retry_at', models.DateTimeField(help_text='after a refused closing order: when the sweep tries again', null=True)),
+                ('exit_reason', models.CharField(blank=True, choices=[('take_profit', 'take_profit'), ('stop_loss', 'stop_loss'), ('trailing_stop', 'trailing_stop'), ('time_exit', 'time_exit'), ('kill_switch', 'kill_switch'), ('manual', 'manual'), ('reconciled', 'reconciled'), ('liquidated', 'liquidated')], db_default='', default='', max_length=20)),
+                ('opened_at', models.DateTimeField()),
+                ('closed_at', models.DateTimeField(null=True)),
+                ('fees', models.DecimalField(db_default=0, decimal_places=18, default=0, help_text='venue fees and platform fee, USDC', max_digits=38)),
+                ('realised_pnl', models.DecimalField(db_default=0, decimal_places=18, default=0, help_text='USDC after fees, before the profit share', max_digits=38)),
+                ('profit_share', models.DecimalField(db_default=0, decimal_places=18, default=0, help_text='USDC', max_digits=38)),
+                ('correlation_id', models.UUIDField(db_index=True)),
+                ('deployment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='positions', to='agents.deployment')),
+                ('entry_order', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='trading.order')),
+                ('exit_order', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='trading.order')),
+                ('signal', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='positions', to='signals_app.signal')),
+            ],
+            options={
+                'db_table': 'positions',
+                'ordering': ('-id',),
+                'indexes': [models.Index(condition=models.Q(('state', 'open')), fields=['symbol', 'exit_below'], name='positions_below'), models.Index(condition=models.Q(('state', 'open')), fields=['symbol', 'exit_above'], name='positions_above'), models.Index(condition=models.Q(('state', 'open'), ('trailing_pct__isnull', False)), fields=['symbol', 'side', 'trailing_next'], name='positions_ratchet'), models.Index(condition=models.Q(('state', 'closed'), _negated=True), fields=['time_exit_at'], name='positions_held'), models.Index(condition=models.Q(('state', 'closing')), fields=['exit_order'], name='positions_closing'), models.Index(condition=models.Q(('state', 'closed')), fields=['deployment', 'closed_at'], include=('symbol', 'realised_pnl', 'fees', 'profit_share'), name='positions_results'), models.Index(fields=['symbol', 'opened_at'], name='positions_opened'), models.Index(condition=models.Q(('state', 'closed')), fields=['closed_at'], name='positions_closed'), models.Index(condition=models.Q(('state', 'closed')), fields=['symbol', 'closed_at'], name='positions_symbol_closed')],
+            },
+        ),
+        migrations.CreateModel(
+            name='TwinDrift',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('measure', models.CharField(choices=[('price', 'price'), ('fee', 'fee'), ('latency', 'latency'), ('pnl', 'pnl'), ('missed', 'missed')], max_length=7)),
+                ('count', models.PositiveIntegerField(default=0, help_text='values so far')),
+                ('noise', models.FloatField(help_text='standard deviation, as measured', null=True)),
+                ('last', models.FloatField(help_text='the latest value', null=True)),
+                ('score', models.FloatField(default=0, help_text='log likelihood ratio; the alarm is at log(values_per_false_alarm)')),
+                ('run', models.PositiveIntegerField(default=0, help_text='values since the score was last zero')),
+                ('run_sum', models.FloatField(default=0, help_text='their sum')),
+                ('alarm', models.BooleanField(default=False)),
+                ('alarm_at', models.DateTimeField(help_text='when the latest alarm was raised', null=True)),
+                ('alarms', models.PositiveIntegerField(default=0, help_text='raised so far')),
+                ('deployment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='twin_drifts', to='agents.deployment')),
+            ],
+            options={
+                'db_table': 'twin_drifts',
+                'ordering': ('deployment', 'measure'),
+                'indexes': [models.Index(condition=models.Q(('alarm', True)), fields=['id'], name='twin_drifts_alarm')],
+                'constraints': [models.UniqueConstraint(fields=('deployment', 'measure'), name='one_test_a_measure')],
+            },
+        ),
+        migrations.CreateModel(
+            name='TwinFill',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('at', models.DateTimeField(help_text='when it was decided to send the order')),
+                ('venue', models.CharField(max_length=20)),
+                ('symbol', models.CharField(max_length=20)),
+                ('purpose', models.CharField(choices=[('open', 'Open'), ('close', 'Close')], max_length=5)),
+                ('side', models.CharField(choices=[('buy', 'Buy'), ('sell', 'Sell')], max_length=4)),
+                ('outcome', models.CharField(choices=[('filled', 'filled'), ('partial', 'partial'), ('missed', 'missed'), ('unknown', 'unknown')], max_length=7)),
+                ('ordered', models.DecimalField(decimal_places=18, help_text='tokens; the twin got them all', max_digits=38)),
+                ('filled', models.DecimalField(decimal_places=18, help_text='tokens that the live account got', max_digits=38)),
+                ('quote', models.DecimalField(decimal_places=18, help_text='USD; of the decision', max_digits=38)),
+                ('quote_from', models.CharField(choices=[('checks', 'the quote that the checks used'), ('level', 'the exit level of the position')], max_length=7)),
+                ('slippage_bps', models.PositiveIntegerField(help_text='that the twin paid on the quote')),
+                ('fee_bps', models.PositiveIntegerField(help_text='that the twin paid of the cash')),
+                ('live_price', models.DecimalField(decimal_places=18, help_text='USD; average of the fills', max_digits=38, null=True)),
+                ('twin_price', models.DecimalField(decimal_places=18, help_text='USD', max_digits=38)),
+                ('live_fee', models.DecimalField(decimal_places=18, help_text='of the venue, USDC', max_digits=38)),
+                ('twin_fee', models.DecimalField(decimal_places=18, help_text='of what the live account got, USDC', max_digits=38)),
+                ('live_seconds', models.FloatField(help_text="from the decision to the last fill; the twin's is 0", null=True)),
+                ('price_bps', models.FloatField(help_text='live worse than the twin, basis points of the quote', null=True)),
+                ('excess_fee_bps', models.FloatField(help_text="fee above the twin's, basis points of the value", null=True)),
+                ('live_pnl', models.DecimalField(decimal_places=18, help_text='of the position that it closed, after venue fees, USDC', max_digits=38, null=True)),
+                ('twin_pnl', models.DecimalField(decimal_places=18, help_text='USDC', max_digits=38, null=True)),
+                ('pnl_bps', models.FloatField(help_text="live worse than the twin, basis points of the entry's value", null=True)),
+                ('awaits_close', models.BooleanField(default=False, help_text='of a closing order: its position is not closed yet')),
+                ('deployment', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='twin_fills', to='agents.deployment')),
+                ('order', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='trading.order')),
+            ],
+            options={
+                'db_table': 'twin_fills',
+                'ordering': ('-id',),
+                'indexes': [models.Index(fields=['deployment', 'at'], name='twin_fills_deployment'), models.Index(fields=['at'], name='twin_fills_at'), models.Index(condition=models.Q(('awaits_close', True)), fields=['id'], name='twin_fills_await'), models.Index(condition=models.Q(('outcome', 'unknown')), fields=['id'], name='twin_fills_unknown')],
+            },
+        ),
+    ]
