@@ -37,6 +37,20 @@ FROM_NPM = Path(sys.prefix) / "chromium"
 
 AXE_FROM_NPM = Path(sys.prefix) / "axe.min.js"
 """Where `make install` puts axe-core."""
+STANDS_STILL = """async (selector) => {
+    const one = document.querySelector(selector);
+    let before = "";
+    for (let times = 0; times < 60; times += 1) {
+        one.scrollIntoView({block: 'center', behavior: 'instant'});
+        const box = one.getBoundingClientRect();
+        const middle = [box.x + box.width / 2, box.y + box.height / 2];
+        if (before === String(middle)) return middle;
+        before = String(middle);
+        await new Promise((done) => setTimeout(done, 16));
+    }
+    throw new Error(`${selector} keeps moving`);
+}"""
+"""Scrolls to an element and gives its middle once that is the same twice, because a page may still be laid out."""
 AXE_ON_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe-core whose findings depend on colours."""
 
@@ -270,11 +284,7 @@ class Page:
 
     def click(self, selector: str, clicks: int = 1) -> None:
         """Click the middle of an element with the mouse; `clicks` 2 is a double click."""
-        place = self.evaluate(
-            f"(() => {{ const one = document.querySelector({json.dumps(selector)});"
-            " one.scrollIntoView({block: 'center'});"
-            " const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
-        )
+        place = self.evaluate(f"({STANDS_STILL})({json.dumps(selector)})")
         where = {"x": place[0], "y": place[1], "button": "left"}
         for number in range(1, clicks + 1):
             for kind in ("mousePressed", "mouseReleased"):
