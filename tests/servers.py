@@ -4,7 +4,7 @@ One Postgres for the run (each xdist worker has a database of its own in it), on
 both thrown away at the end. With DATABASE_URL or REDIS_URL set, those servers are used instead. The fixture
 `celery_worker_process` is a real worker on all queues: use it with `django_db(transaction=True)`.
 
-Folders run in parallel, one xdist worker per CPU core and at most four; named files and single tests run in this one
+Folders run in parallel, in three xdist workers for two CPU cores and at most four; named files and single tests run in this one
 process, and so does everything with `-n 0`, `-p no:xdist`, `-s` or `--pdb`.
 
 `--require-all` fails the run unless tests of every kind ran and none was skipped: a missing tool must not look
@@ -89,9 +89,12 @@ def start() -> None:
 
 
 def workers() -> int:
-    """How many xdist workers this machine gets: one per usable CPU core, within a limit."""
+    """How many xdist workers this machine gets: half as many again as usable CPU cores, within a limit.
+
+    A third of a test's time is a wait for a server, a worker process or a browser.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, MOST_WORKERS)
+    return min(usable + usable // 2, MOST_WORKERS)
 
 
 @pytest.hookimpl(optionalhook=True)
