@@ -14,8 +14,8 @@ from django.contrib.auth.models import Group, Permission
 
 SUPPORT, OPERATORS, CUSTOMERS = "support", "operators", "customers"
 OURS = (
-    "agents", "backtest", "bus", "chat", "console", "events", "knowledge", "llm", "market", "notify", "pipeline",
-    "positions", "replay", "signals_app", "trading",
+    "agents", "backtest", "bus", "chat", "console", "events", "knowledge", "learning", "llm", "market", "notify",
+    "pipeline", "positions", "replay", "signals_app", "trading",
 )  # fmt: skip
 SCHEDULE = "django_celery_beat"
 ADDED_BY_OPERATORS = {
