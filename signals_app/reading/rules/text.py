@@ -72,6 +72,8 @@ _ASKS = re.compile(
 )
 """The beginning of a question, with or without a question mark."""
 _SPACE = re.compile(r"\s+")
+_LONG_SPACE = re.compile(r"\s{8}")
+_BLANKS, _LINES, _BLANK_LINES = re.compile(r"[^\S\n]+"), re.compile(r"\n+"), re.compile(r"(?: \n){2,}")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 
 
@@ -151,6 +153,10 @@ def fold(text: str) -> str:
 
 def sentences(folded: str, words: Words) -> list[Sentence]:
     """Split a folded text into masked sentences."""
+    if _LONG_SPACE.search(
+        folded
+    ):  # _SENTENCE takes the square of its length; shortened, it splits at the same places
+        folded = _BLANK_LINES.sub(" \n", _LINES.sub("\n", _BLANKS.sub(" ", folded)))
     masked = []
     for part in _SENTENCE.split(folded):
         bare = _SPACE.sub(" ", _HANDLE.sub("@", part)).strip().lstrip("@. ")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signals_app.reading.rules.read import LexicalReading, Reader
+from signals_app.reading.rules.text import _SENTENCE, _SPACE, sentences
 from signals_app.reading.schema import Reading
 
 TOKENS = {
@@ -194,3 +195,23 @@ def test_long_texts_take_no_time(text: str) -> None:
     started = time.perf_counter()
     READER.read(text)
     assert time.perf_counter() - started < 1.0
+
+
+@given(
+    st.lists(
+        st.sampled_from([" ", "\n", "\t" * 9, "\n" * 9, " \n" * 5, "->", "—", ".", '"', "a", "b"]),
+        max_size=12,
+    )
+)
+def test_long_spaces_are_shortened_without_another_sentence(pieces: list[str]) -> None:
+    """Sentences are those of the text as it is, however long its spaces are."""
+    text = "".join(pieces)
+    bare = (_SPACE.sub(" ", part).strip().lstrip("@. ") for part in _SENTENCE.split(text))
+    assert [one.text for one in sentences(text, READER.words)] == [part for part in bare if part]
+
+
+@pytest.mark.limit(20)
+@pytest.mark.parametrize("space", [" ", "\n", " \n", "\t\n \n"])
+def test_a_text_of_spaces_is_read_in_linear_time(space: str) -> None:
+    text = f"I bought $BTC.{space * (400_000 // len(space))}I bought $ETH"
+    assert len(sentences(text, READER.words)) == 2
