@@ -4,8 +4,8 @@ One Postgres for the run (each xdist worker has a database of its own in it), on
 both thrown away at the end. With DATABASE_URL or REDIS_URL set, those servers are used instead. The fixture
 `celery_worker_process` is a real worker on all queues: use it with `django_db(transaction=True)`.
 
-Folders run in parallel, in three xdist workers for two CPU cores and at most four; named files and single tests run in this one
-process, and so does everything with `-n 0`, `-p no:xdist`, `-s` or `--pdb`.
+Folders run in parallel, in three xdist workers on two CPU cores, at most four; named files and single tests run in this
+one process, and so does everything with `-n 0`, `-p no:xdist`, `-s` or `--pdb`.
 
 `--require-all` fails the run unless tests of every kind ran and none was skipped: a missing tool must not look
 like success.
