@@ -2,40 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
-from statistics import fmean
 from typing import Any
 
 from django.db.models import Avg, Func, IntegerField, Sum
 
-from maxxit.core import clock
-from maxxit.core.terms import SIGN
 from maxxit.llm.models import LlmTrace
-from maxxit.market import candles
+from signals_app.call_outcomes import Outcomes, moves, outcomes
 from signals_app.labels.agreement import Agreement, agreement
 from signals_app.models import Comparison, ShadowReading
 
-HORIZON = timedelta(hours=24)
-"""After which the outcome of a call is looked at."""
 MOST = 5_000
 """Newest readings that are compared."""
 SHOWN = 20
 """Posts on which the readers differ that are listed at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """What became of calls: the price 24 hours after the post was stored, against the price then."""
-
-    calls: int
-    """Token and side each."""
-    known: int
-    """Whose 24 hours are over and whose prices are stored."""
-    right: int
-    """Whose price moved to the called side."""
-    mean_pct: float | None
-    """Mean return to the called side, percent, without costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +76,15 @@ def _active(reading: ShadowReading) -> dict[str, str]:
 
 def _outcomes(calls: Iterable[tuple[ShadowReading, Mapping[str, str]]]) -> Outcomes:
     """Return what became of the calls of (reading, token -> side)."""
-    now = clock.now()
-    single = [
-        (token, side, one.post.ingested_at) for one, sides in calls for token, side in sorted(sides.items())
-    ]
-    over = [(token, side, at) for token, side, at in single if at + HORIZON <= now]
-    wanted = [(token, at) for token, _, at in over] + [(token, at + HORIZON) for token, _, at in over]
-    prices = candles.closes(wanted) if wanted else []
-    before, after = prices[: len(over)], prices[len(over) :]
-    moves = [
-        float((end / begin - 1) * 100 * SIGN[side])
-        for (_, side, _), begin, end in zip(over, before, after, strict=True)
-        if begin and end
-    ]
-    mean = round(fmean(moves), 3) if moves else None
-    return Outcomes(len(single), len(moves), sum(move > 0 for move in moves), mean)
+    return outcomes(
+        moves(
+            [
+                (token, side, one.post.ingested_at)
+                for one, sides in calls
+                for token, side in sorted(sides.items())
+            ]
+        )
+    )
 
 
 def _costs(row: Comparison, readings: Sequence[ShadowReading]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from maxxit.core import clock
 from maxxit.core.errors import Rejected
 from maxxit.core.money import plain
 from maxxit.llm import statistics
+from maxxit.reports import model_calls
 from maxxit.reports.operators import checklist, health, limits, transactions
-from maxxit.reports.schemas import Moment, Number, Problem
+from maxxit.reports.schemas import BecameFigures, Moment, Number, Problem
 from positions import discovered
 from trading.operations import differences, limit_overrides
 from trading.risk.limits_in_force import value_text
@@ -215,8 +216,17 @@ class PromptOut(Schema):
     last: Moment
 
 
+class BecameByVersionOut(BecameFigures):
+    """What became of the calls with one version of a prompt and one model."""
+
+    purpose: str
+    provider: str
+    model: str
+    version: str
+
+
 class ModelCallsOut(Schema):
-    """Calls of language models in the last `days`, and versions of prompts side by side."""
+    """Calls of language models in the last `days`, versions of prompts side by side, and what became of the calls."""
 
     days: int
     calls: int
@@ -226,6 +236,7 @@ class ModelCallsOut(Schema):
     p95_ms: float | None
     cost_usd: Number | None
     prompts: list[PromptOut]
+    became: list[BecameByVersionOut]
 
 
 @router.get("/health", response={200: HealthOut, **REFUSALS})
@@ -352,4 +363,8 @@ def reconciliation_adopt(request: HttpRequest, payload: BookIn) -> Any:
 def model_calls_get(request: HttpRequest, days: Annotated[int, Field(ge=1, le=30)] = 1) -> Any:
     """Return calls, cost, p95 and the versions of prompts of the last days."""
     rows = statistics.traces(since=clock.now() - timedelta(days=days))
-    return statistics.summary(rows) | {"days": days, "prompts": statistics.prompts(rows)}
+    return statistics.summary(rows) | {
+        "days": days,
+        "prompts": statistics.prompts(rows),
+        "became": model_calls.by_version(rows),
+    }

@@ -37,7 +37,7 @@ class LlmTraceAdmin(LargeTableAdmin):
         ("agent_name", RecentValues), "ts",
     )  # fmt: skip
     search_fields = ("agent_name", "error_message", "request_sha256")
-    fields = (
+    fields: tuple[str, ...] = (
         *(
             "ts",
             "purpose",
@@ -62,7 +62,7 @@ class LlmTraceAdmin(LargeTableAdmin):
             "request_sha256",
         ),
     )
-    readonly_fields = ("state", "system", "prompt", "knowledge", "answer", "traces")
+    readonly_fields: tuple[str, ...] = ("state", "system", "prompt", "knowledge", "answer", "traces")
     state = state_column("status", "status")
     cost = number_column("cost_usd", "USD")
 

@@ -251,8 +251,46 @@ class EventOut(Schema):
     data: dict[str, Any]
 
 
+class CalledOut(Schema):
+    """A token and side that a model's call led to, and the price's move to that side after 24 hours in percent."""
+
+    token: str
+    side: str
+    at: Moment
+    post_id: str
+    signal: int | None
+    move_24h_pct: str | None
+
+
+class BecameFigures(Schema):
+    """What became of calls: hits after 24 hours, mean move to the called side in percent, and PnL in USD.
+
+    `realised_usd` is after fees and profit share, `open_usd` before fees, without the `unquoted` positions.
+    """
+
+    calls: int
+    known: int
+    right: int
+    mean_pct: float | None
+    signals: int
+    positions: int
+    unquoted: int
+    realised_usd: str
+    open_usd: str
+    fees_usd: str
+    funding_usd: str
+
+
+class BecameOut(BecameFigures):
+    """What became of one call."""
+
+    called: list[CalledOut]
+    signal_ids: list[int]
+    position_ids: list[int]
+
+
 class ModelCallOut(Schema):
-    """One call of a language model with prompt and answer."""
+    """One call of a language model with prompt and answer; `became` is null where no trade or call came of it."""
 
     id: int
     ts: Moment
@@ -268,6 +306,13 @@ class ModelCallOut(Schema):
     response: Any
     prompt_tokens: int | None
     completion_tokens: int | None
+    became: BecameOut | None = None
+
+    @staticmethod
+    def resolve_became(row: Any) -> dict[str, Any] | None:
+        """As `maxxit.reports.trades.trace` set it."""
+        became = getattr(row, "became", None)
+        return became.as_json() if became else None
 
 
 class TradeTraceOut(Schema):

@@ -32,15 +32,19 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from maxxit.access import invitations, sessions
 from maxxit.access.auth import revoke_key
 from maxxit.access.models import ApiKey, IdempotentRequest, Invitation, LoginAttempts, WalletLogin
-from maxxit.adminkit import ReadOnlyAdmin, log_action
+from maxxit.adminkit import EMPTY, ReadOnlyAdmin, log_action
 from maxxit.core import clock
+from maxxit.llm.admin import LlmTraceAdmin
+from maxxit.llm.models import LlmTrace
 from maxxit.pipeline.sync import report_disabled_jobs
+from maxxit.reports import model_calls
 from maxxit.web import second_factor
 
 admin.site.index_title = "At a glance"
 for model in (
     *(User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule),
     *(TOTPDevice, StaticDevice),  # their pages show secrets
+    LlmTrace,  # its page here shows trades, too, which `maxxit.llm` does not know
 ):
     admin.site.unregister(model)
 
@@ -248,3 +252,16 @@ class LoginAttemptsAdmin(ReadOnlyAdmin):
         count = rows.update(failures=0, blocked_until=None)
         log_action(request, chosen, "Ended the block")
         messages.success(request, f"{count} released")
+
+
+@admin.register(LlmTrace)
+class ModelCallAdmin(LlmTraceAdmin):
+    """One call, and what became of it: the price after 24 hours, and the PnL of the positions that it caused."""
+
+    fields = (*LlmTraceAdmin.fields, "became")
+    readonly_fields = (*LlmTraceAdmin.readonly_fields, "became")
+
+    @display(description="what became of it")
+    def became(self, row: LlmTrace) -> str:
+        found = model_calls.became_of([row.pk]).get(row.pk)
+        return found.text if found else EMPTY

@@ -23,7 +23,7 @@ from maxxit.core.errors import MaxxitError, Rejected
 from maxxit.core.money import plain
 from maxxit.llm import statistics
 from maxxit.llm.models import LlmCircuit
-from maxxit.reports import status
+from maxxit.reports import model_calls, status
 from maxxit.reports.operators import checklist, health, limits, transactions
 from maxxit.reports.owners import holdings
 from maxxit.reports.scope import Scope
@@ -278,6 +278,7 @@ def models_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "summary": statistics.summary(rows),
         "by_day": statistics.days(rows),
         "prompts": statistics.prompts(rows),
+        "became": model_calls.by_version(rows),
         "circuits": LlmCircuit.objects.filter(failures__gt=0),
     }
     return render(request, "web/operator_models.html", context)

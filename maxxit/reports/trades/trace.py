@@ -16,6 +16,7 @@ from maxxit.core.errors import Rejected
 from maxxit.core.money import ZERO, brief, plain
 from maxxit.events.models import Event
 from maxxit.llm.models import LlmTrace
+from maxxit.reports import model_calls
 from maxxit.reports.schemas import TradeTraceOut
 from positions.margins import attach
 from positions.models import Position
@@ -35,6 +36,7 @@ class Trace:
     correlation_id: UUID
     posts: list[CtPost]
     traces: list[LlmTrace]
+    """Each with `became`, what became of the call."""
     signals: list[Signal]
     orders: list[Order]
     fills: list[Fill]
@@ -133,6 +135,11 @@ def follow(correlation_id: UUID, person: Person = None) -> Trace:
         events=[],
     )
     trace.traces.extend(_model_calls(ids, trace, person))
+    became = model_calls.became_of(
+        [call.pk for call in trace.traces], person, [post.pk for post in own_posts]
+    )
+    for call in trace.traces:
+        call.became = became.get(call.pk)  # type: ignore[attr-defined]  # for the schema and the timeline
     trace.events.extend(_events(ids, trace, person))
     return trace
 
@@ -180,9 +187,9 @@ def _steps(trace: Trace) -> Iterator[Step]:
         )
     for call in trace.traces:
         text = f"{call.purpose} by {read_by(call)}: {call.status}, {call.latency_ms} ms"
-        yield Step(
-            call.ts, "LLM", f"{text} {call.error_message}".strip(), "llm.llmtrace", call.pk, _exchange(call)
-        )
+        became = call.became.text if call.became else ""  # type: ignore[attr-defined]
+        text = "; ".join(filter(None, (f"{text} {call.error_message}".strip(), became)))
+        yield Step(call.ts, "LLM", text, "llm.llmtrace", call.pk, _exchange(call))
     for signal in trace.signals:
         yield Step(
             signal.created_at, "SIGNAL", _signal(signal), "signals_app.signal", signal.pk, _evidence(signal)

@@ -20,6 +20,7 @@ from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, listed_on
 from maxxit.market.models import Quote, RefusedQuote
 from maxxit.market.reasons import QuoteReason
+from maxxit.reports import model_calls
 from maxxit.reports.activity import feed
 from maxxit.reports.activity.feed import Filters
 from maxxit.reports.activity.rows import RANK, Line, Row, activity, url_of
@@ -68,6 +69,19 @@ def _stop(what: str, code: str, measured: str = "", limit: str = "") -> Stop:
 
 def why(what: str, value: str, person: Person = None) -> list[Stop]:
     """List what stopped the post, signal or order, empty when nothing did. Raises Rejected for an unknown row."""
+    return KINDS[what](_row(what, value, person))
+
+
+def became(value: str) -> list[dict[str, Any]]:
+    """Return what became of the model's calls about a post, for `--json`. Raises Rejected for an unknown post."""
+    return [
+        {"trace": call.pk, "purpose": call.purpose, "read_by": trace.read_by(call), "text": found.text}
+        | found.as_json()
+        for call, found in model_calls.of_post(_row("post", value))
+    ]
+
+
+def _row(what: str, value: str, person: Person = None) -> Any:
     rows: QuerySet[Any] = visible(trace.KINDS[what]._default_manager.all(), person)
     row = rows.filter(pk=value).first() if value.isdecimal() and len(value) < 19 else None
     if row is None and what == "post":
@@ -76,7 +90,7 @@ def why(what: str, value: str, person: Person = None) -> list[Stop]:
         raise Rejected(
             f"no {what} {value!r}: look for it in the admin, or with `manage.py trades`", code="not_found"
         )
-    return KINDS[what](row)
+    return row
 
 
 PRICE_MISSING = frozenset(

@@ -41,9 +41,13 @@ class Command(OpsCommand):
         elif not stops:
             self.say(f"nothing stopped this {what}: see `manage.py chain --{what} {options[what]}`")
         self._stops(stops)
+        became = why.became(options["post"]) if what == "post" else []
+        for row in became:
+            self.say(f"{row['purpose']} by {row['read_by']}: {row['text']}")
         return {
             "stopped": any(not stop.waiting for stop in stops),
             "reasons": [stop.as_json() for stop in stops],
+            **({"became": became} if what == "post" else {}),
         }
 
     def _not_traded(self, options: dict[str, Any]) -> Any:

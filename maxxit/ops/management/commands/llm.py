@@ -1,9 +1,9 @@
 """`manage.py llm last|watch|follow|summary|prompts|agent`: list, follow and summarise LLM calls.
 
-manage.py llm last -n 20 --status error        the newest calls
+manage.py llm last -n 20 --status error        the newest calls, and what became of them
 manage.py llm watch                            the newest calls, refreshed every few seconds
 manage.py llm follow --corr ID                 each new call as it is written, prompt and answer included
-manage.py llm summary --since 24h              calls, errors, p95, cost, busiest agents and models, by day
+manage.py llm summary --since 24h              calls, errors, p95, cost, by day; what became of the calls
 manage.py llm prompts --since 7d               the versions of each prompt side by side
 manage.py llm agent Follower                   the calls of one agent, and their summary
 """
@@ -12,7 +12,7 @@ import json
 import re
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,9 +28,13 @@ from maxxit.core.commands import count, duration, whole
 from maxxit.core.terminal import Console
 from maxxit.llm import statistics
 from maxxit.llm.models import LlmTrace
+from maxxit.reports import model_calls
+from maxxit.reports.model_calls import Became
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 COLUMNS = ("ts", "purpose", "provider", "model", "status", "latency_ms", "tokens", "usd", "agent", "error")
+BECAME = ("24 h %", "PnL usd")
+"""Columns of what became of calls: mean move to the called side, realised and open PnL."""
 
 
 def moment(text: str) -> datetime:
@@ -63,7 +67,7 @@ def _agent(text: str) -> dict[str, Any]:
 
 
 class Command(BaseCommand):
-    help = "Show calls of language models: prompts, answers, latency and cost."
+    help = "Show calls of language models: prompts, answers, latency, cost, and what became of them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the subcommands and their common filters."""
@@ -107,11 +111,11 @@ class Command(BaseCommand):
         elif what == "prompts":
             self._prompts(rows)
         elif what == "watch":
-            self._repeat(options, lambda: self._table(reversed(rows[: options["n"]])))
+            self._repeat(options, lambda: self._calls(rows[: options["n"]]))
         elif what == "follow":
             self._follow(rows, options)
         else:
-            self._table(reversed(rows[: options["n"]]))
+            self._calls(rows[: options["n"]])
             if options["summary"] or what == "agent":
                 self._summary(rows)
 
@@ -140,16 +144,22 @@ class Command(BaseCommand):
         if self.as_json:
             self._line(as_dict(row))
             return
-        self._table([row])
+        self._table([row], {})
         self.stdout.write(f"  prompt: {row.request.get('user', '')[:2000]}")
         self.stdout.write(f"  answer: {json.dumps(row.response, ensure_ascii=False)[:2000]}")
 
-    def _table(self, rows: Iterable[LlmTrace]) -> None:
-        if self.as_json:
-            for row in rows:
-                self._line(as_dict(row))
+    def _calls(self, rows: QuerySet[LlmTrace]) -> None:
+        """Print calls in order of time with what became of them."""
+        shown = list(reversed(rows))
+        became = model_calls.became_of([row.pk for row in shown])
+        if not self.as_json:
+            self._table(shown, became)
             return
-        table = Table(*COLUMNS, box=None, pad_edge=False)
+        for row in shown:
+            self._line(as_dict(row) | {"became": (became.get(row.pk) or Became()).as_json()})
+
+    def _table(self, rows: Iterable[LlmTrace], became: Mapping[int, Became]) -> None:
+        table = Table(*COLUMNS, *BECAME, box=None, pad_edge=False)
         for row in rows:
             tokens = "" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens or 0}"
             cells = (f"{row.ts:%Y-%m-%d %H:%M:%S}", row.purpose, row.provider, row.model, row.status)
@@ -160,13 +170,16 @@ class Command(BaseCommand):
                 row.agent_name,
                 row.error_message[:60],
             )
-            table.add_row(*cells, *more, style="red" if row.status == "error" else None)
+            table.add_row(
+                *cells, *more, *_became(became.get(row.pk)), style="red" if row.status == "error" else None
+            )
         self._print(table)
 
     def _summary(self, rows: QuerySet[LlmTrace]) -> None:
         total, days = statistics.summary(rows), statistics.days(rows)
+        became = model_calls.by_version(rows)
         if self.as_json:
-            self._line({**total, "days": days})
+            self._line({**total, "days": days, "became": became})
             return
         for name in ("calls", "errors", "error_pct", "repaired", "avg_ms", "p50_ms", "p95_ms", "cost_usd"):
             value = total[name]
@@ -179,6 +192,18 @@ class Command(BaseCommand):
             figures = (f"{day['avg_ms']:.0f}", f"{day['p95_ms']:.0f}", f"{day['cost_usd']:.5f}")
             table.add_row(str(day["day"]), str(day["calls"]), str(day["errors"]), *figures)
         self._print(table)
+        self._became(became)
+
+    def _became(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Print what became of the calls of each provider, model and version."""
+        heads = ("calls", "known", "right", "mean_pct", "positions", "realised_usd", "open_usd", "fees_usd")
+        table = Table(*model_calls.GROUP, *heads, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(
+                *(str("-" if row[name] is None else row[name]) for name in (*model_calls.GROUP, *heads))
+            )
+        if table.row_count:
+            self._print(table)
 
     def _prompts(self, rows: QuerySet[LlmTrace]) -> None:
         versions = statistics.prompts(rows)
@@ -217,6 +242,14 @@ class Command(BaseCommand):
 
     def _line(self, value: Any) -> None:
         self.stdout.write(json.dumps(value, default=_text, ensure_ascii=False, sort_keys=True))
+
+
+def _became(found: Became | None) -> tuple[str, str]:
+    """Return the cells of what became of a call."""
+    if found is None:
+        return "", ""
+    mean = found.figures()["mean_pct"]
+    return "-" if mean is None else f"{mean:+.2f}", f"{found.pnl:+.2f}" if found.positions else ""
 
 
 def _text(value: Any) -> str:
