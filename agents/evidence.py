@@ -11,6 +11,8 @@ from maxxit.core.registry import Registry
 
 POSTS = "tweet"
 """The piece for posts. Its name is a key of every `agents.yaml`, so it stays."""
+FORECAST = "forecast"
+"""The piece for the direction model that serves."""
 EVIDENCE: Registry[Any] = Registry(
     "piece of evidence",
     {
@@ -24,9 +26,10 @@ EVIDENCE: Registry[Any] = Registry(
         "volatility": "signals_app.evidence.volatility.Volatility",
         "engagement": "signals_app.evidence.engagement.Engagement",
         "social": "signals_app.evidence.social.Social",
+        FORECAST: "signals_app.evidence.forecast.ForecastReturn",
     },
 )
-UNMEASURED = frozenset({"engagement", "social"})
+UNMEASURED = frozenset({"engagement", "social", FORECAST})
 """Pieces of which no edge was measured: a new agent gives them no weight."""
 DEFAULT_WEIGHT, MAX_WEIGHT = 50, 100
 

@@ -1,11 +1,15 @@
 """The inputs of a generation pass: candidates, indicators, quotes and subscriptions at one moment, for all agents."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agents.evidence import FORECAST
 from agents.models import Agent, Subscription
+from maxxit.learning import forecasts
+from maxxit.learning.forecasts import Direction
+from maxxit.learning.reasons import NoForecast
 from maxxit.market import quotes, snapshots
 from maxxit.market.bars import Snapshot
 from signals_app.evidence.base import Call, SocialFigures
@@ -29,6 +33,12 @@ class Facts:
     followed: dict[int, frozenset[int]]
     """Agent -> accounts it follows."""
     social: dict[str, SocialFigures]
+    forecasts: dict[str, Direction | NoForecast]
+    """Token -> the forecast of the direction model, or why there is none; empty where no agent weighs it."""
+
+    def forecast(self, agent: Agent, token: str) -> Direction | NoForecast | None:
+        """Return the forecast of the direction model, or why there is none; None where `agent` does not weigh it."""
+        return self.forecasts.get(token) if agent.weights.get(FORECAST) else None
 
     def calls(self, agent: Agent, token: str) -> tuple[Call, ...]:
         """Return the calls on `token` by accounts that `agent` follows, oldest first."""
@@ -53,7 +63,7 @@ def _reactions(post: CtPost) -> int | None:
 
 
 def gather(
-    agents: Iterable[Agent], tokens: Iterable[str], policy: Generate, at: datetime, bucket: datetime
+    agents: Sequence[Agent], tokens: Iterable[str], policy: Generate, at: datetime, bucket: datetime
 ) -> Facts:
     """Read candidates, indicators, quotes and subscriptions as of `at`."""
     names = sorted(tokens)
@@ -65,7 +75,7 @@ def gather(
     )
     stored = snapshots.of(names, terms, at)
     followed: dict[int, set[int]] = defaultdict(set)
-    pairs = Subscription.objects.filter(agent__in=list(agents), account__is_active=True)
+    pairs = Subscription.objects.filter(agent__in=agents, account__is_active=True)
     for agent, account in pairs.values_list("agent_id", "account_id"):
         followed[agent].add(account)
     posts = (
@@ -88,4 +98,7 @@ def gather(
         prices=quotes.latest(names),
         followed={agent: frozenset(accounts) for agent, accounts in followed.items()},
         social=store.latest(names, at, timedelta(hours=policy.social_hours)),
+        forecasts=forecasts.directions(names, policy.direction_forecast.horizon_hours, at)
+        if any(agent.weights.get(FORECAST) for agent in agents)
+        else {},
     )

@@ -155,7 +155,10 @@ def _consider(
     if token not in facts.prices:
         return Declined(CandidateReason.NO_PRICE)
     limits, social = limits_of(agent, token, policy, venue_policy(agent.venue)), facts.social.get(token)
-    decision = score.decide(limits, calls, facts.markets.get(token), social)
+    forecast = facts.forecast(agent, token)
+    decision = score.decide(
+        limits, calls, facts.markets.get(token), social, decision_inputs.return_forecast(forecast)
+    )
     review: Proposal | None = None
     if isinstance(decision, Proposed) and policy.proposer == "model":
         answer = _ask_model(agent, token, facts, decision)
@@ -167,7 +170,7 @@ def _consider(
     decision, stop = stops.by_volatility(agent, token, decision, policy.volatility_stop, facts.at)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
     used = {
-        "inputs": decision_inputs.as_json(limits, calls, social, review),
+        "inputs": decision_inputs.as_json(limits, calls, social, review, forecast),
         **({"stop": stop} if stop else {}),
     }
     stored = _store(agent, token, facts, decision, used, expires_at)

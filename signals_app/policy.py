@@ -73,6 +73,13 @@ class VolatilityStop(Policy):
     """Standard deviations of the return over the horizon."""
 
 
+class DirectionForecast(Policy):
+    """Which direction model the evidence `forecast` takes."""
+
+    horizon_hours: Annotated[int, Field(ge=2, le=168)] = 24
+    """Of the model; the gate lets none of one hour pass."""
+
+
 class Generate(Policy):
     """Buckets, windows, levels and caps of the generate stage."""
 
@@ -85,6 +92,7 @@ class Generate(Policy):
     spot: Levels
     perps: PerpsLevels
     volatility_stop: VolatilityStop = VolatilityStop()
+    direction_forecast: DirectionForecast = DirectionForecast()
     signal_ttl_hours: Count
     max_signals_per_author_per_day: Count
     max_signals_per_token_per_day: Count

@@ -14,7 +14,15 @@ from enum import StrEnum
 from agents.evidence import POSTS
 from maxxit.core.terms import Side
 from maxxit.market.bars import Snapshot
-from signals_app.evidence.base import MAX_CONFIDENCE, MIN_CONFIDENCE, Call, Facts, SocialFigures, pieces
+from signals_app.evidence.base import (
+    MAX_CONFIDENCE,
+    MIN_CONFIDENCE,
+    Call,
+    Facts,
+    ReturnForecast,
+    SocialFigures,
+    pieces,
+)
 from signals_app.reading.proposal import Proposal
 from signals_app.reasons import CandidateReason
 
@@ -42,6 +50,7 @@ def score(
     calls: Sequence[Call],
     market: Snapshot,
     social: SocialFigures | None = None,
+    forecast: ReturnForecast | None = None,
 ) -> Scored | None:
     """Return side and confidence for one agent and token; None when the evidence supports neither side.
 
@@ -49,7 +58,7 @@ def score(
     without a weight for them the calls are ignored. A required piece (as posts are) that has a weight but no value
     gives None.
     """
-    facts = Facts(market, tuple(calls) if uses_posts(weights) else (), social)
+    facts = Facts(market, tuple(calls) if uses_posts(weights) else (), social, forecast)
     return weigh(weights, facts, values_of(facts))
 
 
@@ -183,12 +192,16 @@ class Declined:
 
 
 def decide(
-    limits: Limits, calls: Sequence[Call], market: Snapshot | None, social: SocialFigures | None = None
+    limits: Limits,
+    calls: Sequence[Call],
+    market: Snapshot | None,
+    social: SocialFigures | None = None,
+    forecast: ReturnForecast | None = None,
 ) -> Proposed | Declined:
     """Decide for one agent and token: a trade, or the reason against it."""
     if market is None:
         return Declined(CandidateReason.NO_MARKET_DATA)
-    return judge(limits, score(limits.weights, calls, market, social), market)
+    return judge(limits, score(limits.weights, calls, market, social, forecast), market)
 
 
 def judge(limits: Limits, scored: Scored | None, market: Snapshot) -> Proposed | Declined:

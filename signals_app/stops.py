@@ -9,7 +9,7 @@ import structlog
 from agents.models import Agent
 from maxxit.core.terms import ExitPreset
 from maxxit.learning import forecasts
-from maxxit.learning.forecasts import NoForecast
+from maxxit.learning.reasons import NoForecast
 from signals_app.policy import VolatilityStop
 from signals_app.score import Proposed, bound_levels
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from agents.evidence import weights_problem
+from agents.evidence import FORECAST, weights_problem
 from agents.fee_terms import SHARE, Terms, terms
 from maxxit.core.errors import Misconfigured
 from maxxit.core.terms import ExitPreset, Preset
@@ -25,7 +25,7 @@ from trading.venues.paper import PaperVenue
 RECORDED = (
     "is recorded on the tape: write another one with `manage.py replay --tape FILE` and that configuration"
 )
-OF_FORECASTS = "takes stops from live forecasts, which a tape does not hold"
+OF_FORECASTS = "takes live forecasts, which a tape does not hold"
 REFUSED: Mapping[str, str] = {
     "generate.bar_minutes": RECORDED,
     "generate.bars": RECORDED,
@@ -33,6 +33,7 @@ REFUSED: Mapping[str, str] = {
     "generate.bucket_hours": RECORDED,
     "generate.social_hours": RECORDED,
     "generate.volatility_stop": OF_FORECASTS,
+    "generate.direction_forecast": OF_FORECASTS,
     "generate.proposer": "asks a model, which the fast backtest does not",
     "generate.perps": "needs leverage, which the fast backtest does not represent",
     "generate.signal_ttl_hours": "concerns signals that wait, and on paper each is executed when it is made",
@@ -316,6 +317,8 @@ def _trader(agent: TapedAgent, policy: RiskPolicy) -> Trader:
         raise Misconfigured(
             f"agents.{agent.name}.exit_preset: {ExitPreset.VOLATILITY} {OF_FORECASTS}: choose another preset"
         )
+    if agent.weights.get(FORECAST):
+        raise Misconfigured(f"agents.{agent.name}.weights.{FORECAST} {OF_FORECASTS}: set it to 0")
     fees = policy.fees
     return Trader(
         agent.id,

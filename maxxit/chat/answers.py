@@ -30,6 +30,7 @@ from positions.margins import attach
 from positions.models import Position
 from positions.performance.equity import with_unrealised
 from signals_app.evidence.effects import effects
+from signals_app.forecasts_used import forecasts_used
 from signals_app.models import CtPost, Signal
 from trading import gate
 from trading.deployments import confirmation
@@ -263,16 +264,9 @@ def _why_traded(person: Any, number: int) -> Answer:
         else []
     )
     decision = decision_of(signal) if signal else "Opened without a signal: by hand, or found at the venue."
-    evidence = (
-        [
-            str(one)
-            for one in effects(
-                signal.risk_model.get("evidence", {}), signal.risk_model.get("weights", {}), signal.side
-            )
-        ]
-        if signal
-        else []
-    )
+    model = signal.risk_model if signal else {}
+    rows = effects(model.get("evidence", {}), model.get("weights", {}), signal.side) if signal else []
+    evidence = [*map(str, rows), *forecasts_used(model)]
     result = trade.result
     end = f"closed by {row.exit_reason.replace('_', ' ')}" if row.state == "closed" else row.state
     outcome = f"Position {row.pk} is {end}, result {_usd(result)}"

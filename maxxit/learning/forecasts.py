@@ -1,23 +1,15 @@
 """Read stored forecasts, where decisions use them. Imports no numpy."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from maxxit.core import clock
 from maxxit.learning import registry
 from maxxit.learning.models import Forecast
 from maxxit.learning.policy import policy
-
-
-class NoForecast(StrEnum):
-    """Why there is no usable forecast."""
-
-    NO_MODEL = "no_model"
-    NO_FORECAST = "no_forecast"
-    STALE = "stale_forecast"
-    UNUSABLE = "unusable_forecast"
+from maxxit.learning.reasons import NoForecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +24,63 @@ class Volatility:
     """When its newest hour ended, UTC."""
 
 
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """A usable forecast of the return of one symbol."""
+
+    mean: float
+    """Expected return over the horizon, a fraction."""
+    sigma: float
+    """Standard deviation of that return, a fraction."""
+    horizon_hours: int
+    model: int
+    at: datetime
+    """When its newest hour ended, UTC."""
+
+
 def volatility(symbol: str, horizon: int, at: datetime) -> Volatility | NoForecast:
     """Return the newest forecast of the model that serves, as known at `at` (UTC), or why there is none."""
-    row = registry.serving("volatility", horizon)
+    found = _newest("volatility", [symbol], horizon, at)[symbol]
+    if isinstance(found, NoForecast):
+        return found
+    return Volatility(found.sigma, horizon, found.model_id, found.at)
+
+
+def directions(symbols: Collection[str], horizon: int, at: datetime) -> dict[str, Direction | NoForecast]:
+    """Return the newest forecast of each symbol by the direction model that serves, or why there is none.
+
+    Args:
+        horizon: of the model, hours.
+        at: UTC; only what was known then counts.
+    """
+    found = _newest("direction", symbols, horizon, at)
+    return {
+        symbol: one
+        if isinstance(one, NoForecast)
+        else Direction(one.mean, one.sigma, horizon, one.model_id, one.at)
+        for symbol, one in found.items()
+    }
+
+
+def _newest(
+    purpose: str, symbols: Collection[str], horizon: int, at: datetime
+) -> dict[str, Forecast | NoForecast]:
+    row = registry.serving(purpose, horizon)
     if row is None:
-        return NoForecast.NO_MODEL
-    known = Forecast.objects.filter(model=row, symbol=symbol, at__lte=at, made_at__lte=at)
-    found = known.order_by("-at").first()
+        return dict.fromkeys(symbols, NoForecast.NO_MODEL)
+    known = Forecast.objects.filter(model=row, symbol__in=list(symbols), at__lte=at, made_at__lte=at)
+    newest = {one.symbol: one for one in known.order_by("symbol", "-at").distinct("symbol")}
+    return {symbol: _usable(newest.get(symbol), at) for symbol in symbols}
+
+
+def _usable(found: Forecast | None, at: datetime) -> Forecast | NoForecast:
     if found is None:
         return NoForecast.NO_FORECAST
     if at - found.at > timedelta(minutes=policy().serve.stale_minutes):
         return NoForecast.STALE
-    if not (math.isfinite(found.sigma) and found.sigma > 0):
+    if not (math.isfinite(found.sigma) and found.sigma > 0 and math.isfinite(found.mean)):
         return NoForecast.UNUSABLE
-    return Volatility(found.sigma, horizon, row.pk, found.at)
+    return found
 
 
 def tidy() -> int:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from agents.evidence import EVIDENCE
 from maxxit.core.money import plain
 from maxxit.llm import recordings
 from maxxit.llm.models import LlmTrace
@@ -161,7 +162,7 @@ def _generate(signal: Signal) -> Stage:
     row = f"signal {signal.pk}"
     recorded = _decision(
         signal.side, signal.confidence, signal.stop_loss_pct, signal.take_profit_pct, signal.leverage
-    ) | {"evidence": used.get("evidence"), "posts": used.get("posts")}
+    ) | {"evidence": _with_new_pieces(used.get("evidence")), "posts": used.get("posts")}
     if "inputs" not in used:
         return Stage("generate", row, recorded, None, NO_INPUTS)
     try:
@@ -178,6 +179,11 @@ def _generate(signal: Signal) -> Stage:
         "posts": {str(post): f"{share:f}" for post, share in shares(scored.calls).items()},
     }
     return Stage("generate", row, recorded, again)
+
+
+def _with_new_pieces(evidence: Any) -> Any:
+    """Return recorded evidence, where a piece that came after the decision had no value, as any without facts."""
+    return dict.fromkeys(EVIDENCE, 0.0) | evidence if isinstance(evidence, dict) else evidence
 
 
 def _with_stop(decision: Proposed, stop: Mapping[str, Any]) -> Proposed:

@@ -46,6 +46,16 @@ class SocialFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnForecast:
+    """The return of a token as the direction model that serves forecasts it."""
+
+    mean: Decimal
+    """Expected return over the model's horizon, a fraction."""
+    sigma: Decimal
+    """Standard deviation of that return, a fraction; above 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one token when an agent decides on it."""
 
@@ -53,6 +63,8 @@ class Facts:
     calls: Sequence[Call] = ()
     """Calls by the accounts that the agent follows, within its limits; none where posts have no weight."""
     social: SocialFigures | None = None
+    forecast: ReturnForecast | None = None
+    """None where no direction model serves, or its forecast cannot be used."""
 
 
 class Evidence(Protocol):

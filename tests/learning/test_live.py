@@ -9,9 +9,10 @@ import pytest
 from maxxit.core import clock
 from maxxit.learning import evaluate, features, forecasts, live, sources, worlds
 from maxxit.learning.forecasters import Har
-from maxxit.learning.forecasts import NoForecast, Volatility
+from maxxit.learning.forecasts import Direction, Volatility
 from maxxit.learning.models import Forecast, TrainedModel
 from maxxit.learning.policy import policy
+from maxxit.learning.reasons import NoForecast
 from maxxit.learning.states import ModelState
 from tests.learning.stored import MIDNIGHT, store_candles, trained
 
@@ -109,6 +110,27 @@ def test_a_forecast_is_used_while_it_is_fresh_and_only_once_it_was_made() -> Non
     assert forecasts.volatility("BTC", 6, late) == NoForecast.STALE
     Forecast.objects.update(sigma=0)
     assert forecasts.volatility("BTC", 6, NOW) == NoForecast.UNUSABLE
+
+
+def test_each_symbol_has_its_own_forecast_of_direction_or_the_reason_against_it() -> None:
+    end = clock.bucket(NOW, HOUR)
+    assert forecasts.directions(["BTC"], 24, NOW) == {"BTC": NoForecast.NO_MODEL}
+    trained(state="serving", horizon_hours=24)
+    assert forecasts.directions(["BTC"], 24, NOW) == {"BTC": NoForecast.NO_MODEL}, "of volatility"
+    row = trained(state="serving", horizon_hours=24, purpose="direction", kind="ridge")
+    stale = timedelta(minutes=policy().serve.stale_minutes, hours=1)
+    for symbol, at, mean in (
+        ("BTC", end - HOUR, -0.5), ("BTC", end, 0.01), ("ETH", end - stale, 0.01), ("SOL", end, float("nan")),
+    ):  # fmt: skip
+        Forecast.objects.create(
+            model=row, symbol=symbol, at=at, made_at=at, mean=mean, sigma=0.03, quantiles=[]
+        )
+    assert forecasts.directions(["BTC", "ETH", "SOL", "XRP"], 24, NOW) == {
+        "BTC": Direction(0.01, 0.03, 24, row.pk, end),
+        "ETH": NoForecast.STALE,
+        "SOL": NoForecast.UNUSABLE,
+        "XRP": NoForecast.NO_FORECAST,
+    }
 
 
 def test_forecasts_past_their_retention_are_deleted() -> None:

@@ -7,9 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signals_app.decision_inputs import as_json, decide_again
+from maxxit.learning.forecasts import Direction
+from maxxit.learning.reasons import NoForecast
+from signals_app.decision_inputs import as_json, decide_again, return_forecast
 from signals_app.evidence.base import Call, SocialFigures
 from signals_app.score import Proposed, bound, decide
+from tests.builders import T0
 from tests.signals_app.test_score import (
     fractions,
     percents,
@@ -28,6 +31,15 @@ some_social = st.none() | st.builds(
     price_change_pct=st.decimals(-99, 1000, places=4),
     alt_rank=st.integers(1, 5000),
 )
+fractions_of_returns = st.floats(-1, 1, allow_nan=False)
+some_forecast = st.sampled_from([None, *NoForecast]) | st.builds(
+    Direction,
+    mean=fractions_of_returns,
+    sigma=st.floats(1e-6, 2),
+    horizon_hours=st.integers(2, 168),
+    model=st.integers(1, 9),
+    at=st.just(T0),
+)
 some_limits = st.builds(
     rules,
     weights=some_weights,
@@ -41,15 +53,20 @@ some_limits = st.builds(
 
 
 @given(
-    some_limits, some_calls, some_market, some_social, st.none() | st.builds(proposal, confidence=fractions)
+    some_limits,
+    some_calls,
+    some_market,
+    some_social,
+    st.none() | st.builds(proposal, confidence=fractions),
+    some_forecast,
 )
 def test_stored_inputs_give_the_same_decision(
-    limits: Any, calls: list[Call], seen: Any, social: SocialFigures | None, model: Any
+    limits: Any, calls: list[Call], seen: Any, social: SocialFigures | None, model: Any, forecast: Any
 ) -> None:
-    decided = decide(limits, calls, seen, social)
+    decided = decide(limits, calls, seen, social, return_forecast(forecast))
     if model is not None and isinstance(decided, Proposed):
         decided = bound(decided, model, limits)
-    stored = json.loads(json.dumps(as_json(limits, calls, social, model)))
+    stored = json.loads(json.dumps(as_json(limits, calls, social, model, forecast)))
     assert decide_again(stored, limits.weights, seen) == decided
 
 

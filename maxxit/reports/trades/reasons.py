@@ -1,12 +1,14 @@
-"""All reason codes of posts, signals, orders and prices: what each means, how to change it, and who can. No I/O.
+"""All reason codes of posts, signals, orders, prices, forecasts: what each means, how to change it, who can. No I/O.
 
-The reasons stand beside the checks: `signals_app/reasons.py`, `trading/reasons.py`, `maxxit/market/reasons.py`.
+The reasons stand beside the checks: `signals_app/reasons.py`, `trading/reasons.py`, `maxxit/market/reasons.py`,
+`maxxit/learning/reasons.py`.
 `manage.py why --list` prints the table of docs/runbook.md.
 """
 
 from collections.abc import Iterable, Mapping
 
 from maxxit.core.reasons import Audience, CodedReason
+from maxxit.learning.reasons import NoForecast
 from maxxit.market.reasons import QuoteReason
 from signals_app.reasons import CandidateReason, PostReason, PrefilterReason
 from trading.reasons import Reason
@@ -24,7 +26,8 @@ POSTS: Mapping[str, CodedReason] = {
 """Stored outcome of a post -> its reason."""
 ORDERS: Mapping[str, CodedReason] = _codes(Reason)
 QUOTES: Mapping[str, CodedReason] = _codes(QuoteReason, "quote")
-REASONS: Mapping[str, CodedReason] = {**POSTS, **ORDERS, **QUOTES}
+FORECASTS: Mapping[str, CodedReason] = _codes(NoForecast, "forecast")
+REASONS: Mapping[str, CodedReason] = {**POSTS, **ORDERS, **QUOTES, **FORECASTS}
 """Code, with its stage where it has one -> reason."""
 OF_THE_VENUE = "a reason given by the venue itself", "the venue's documentation and status page"
 

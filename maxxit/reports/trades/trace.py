@@ -22,6 +22,7 @@ from positions.margins import attach
 from positions.models import Position
 from positions.performance.equity import with_unrealised
 from signals_app.evidence.effects import SCALE, effects
+from signals_app.forecasts_used import forecasts_used
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, LedgerEntry, Order
 
@@ -241,7 +242,8 @@ def _signal(signal: Signal) -> str:
 def _evidence(signal: Signal) -> str:
     model = signal.risk_model
     rows = effects(model.get("evidence", {}), model.get("weights", {}), signal.side)
-    return "\n".join([f"{SCALE}:", *map(str, rows)]) if rows else ""
+    shown = [f"{SCALE}:", *map(str, rows)] if rows else []
+    return "\n".join([*shown, *forecasts_used(model)])
 
 
 def _order(order: Order) -> str:

@@ -29,6 +29,7 @@ from positions.costs import Costs, read_costs
 from positions.models import Position
 from positions.performance import pnl
 from signals_app.evidence.effects import SCALE, effects
+from signals_app.forecasts_used import forecasts_used
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, JournalKind, LedgerEntry, Order
 from trading.perps.margin import MarginFacts, facts_of
@@ -442,7 +443,8 @@ def _signal_step(position: Position, events: dict[str, list[Event]]) -> Step:
     if signal is None:
         return Step("signal", "No signal: opened by hand or found by reconciliation", None, "")
     rows = effects(signal.risk_model.get("evidence", {}), signal.risk_model.get("weights", {}), signal.side)
-    lines = [decision_of(signal), *([f"{SCALE}:"] if rows else []), *map(str, rows)]
+    shown = [f"{SCALE}:", *map(str, rows)] if rows else []
+    lines = [decision_of(signal), *shown, *forecasts_used(signal.risk_model)]
     details = _raw(events, "signals_app.signal")
     if signal.market:
         details.append(Detail("Indicators at the decision", json.dumps(signal.market, indent=1)))

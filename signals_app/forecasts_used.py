@@ -1,0 +1,45 @@
+"""Describe in words which forecasts a decision used, and why it used none where it wanted one. Pure."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from maxxit.learning.reasons import NoForecast
+
+
+def forecasts_used(risk_model: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each forecast that a signal's decision used or lacked; empty where it wanted none.
+
+    Args:
+        risk_model: as stored with the signal.
+    """
+    found = []
+    if direction := risk_model.get("inputs", {}).get("forecast"):
+        found.append(f"Direction forecast: {_direction(direction)}")
+    if stop := risk_model.get("stop"):
+        found.append(f"Stop loss: {_stop(stop)}")
+    return found
+
+
+def _direction(used: Mapping[str, Any]) -> str:
+    if "reason" in used:
+        return f"none, counts as 0 ({_why(used)})"
+    mean, sigma = (Decimal(used[name]) * 100 for name in ("mean", "sigma"))
+    return (
+        f"{mean:+.2f} % over {used['horizon_hours']} h, standard deviation {sigma:.2f} %, by model {used['model']} "
+        f"at {used['at']}"
+    ).replace("-", "−", int(mean < 0))
+
+
+def _stop(used: Mapping[str, Any]) -> str:
+    if "reason" in used:
+        return f"the fixed percent, without a forecast ({_why(used)})"
+    return (
+        f"{Decimal(used['wanted_pct']).normalize():f} % wanted by forecast volatility of {used['sigma_pct']} %, "
+        f"by model {used['model']} at {used['at']}"
+    )
+
+
+def _why(used: Mapping[str, Any]) -> str:
+    code = str(used["reason"])
+    return next((f"{code}: {reason.text}" for reason in NoForecast if reason == code), code)
