@@ -144,7 +144,16 @@ class AgentAdmin(Stateful):
     status = state_column(description="status")
     fieldsets = (
         (None, {"fields": (("name", "status"), ("owner", "created_at"), "signals")}),
-        ("Trading", {"fields": (("venue", "tokens"), ("sizing_preset", "exit_preset", "min_confidence"))}),
+        (
+            "Trading",
+            {
+                "fields": (
+                    ("venue", "tokens"),
+                    ("sizing_preset", "exit_preset", "min_confidence"),
+                    "volatility_target_pct",
+                )
+            },
+        ),
         (
             "Fees",
             {

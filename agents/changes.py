@@ -43,6 +43,8 @@ class AgentChanges:
     exit_preset: str | None = None
     min_confidence: Decimal | str | None = None
     """Fraction, 0 to 1: a weaker signal is declined."""
+    volatility_target_pct: Decimal | str | None = None
+    """Percent, 0.01 to 100: a token of higher forecast volatility is traded smaller; 0 for no target."""
     weights: Mapping[str, int] | None = None
     """Piece of evidence -> 0 to 100; one that is missing weighs 0."""
     preferences: Mapping[str, int] | None = None
@@ -210,6 +212,18 @@ def _min_confidence(given: Any) -> dict[str, Any]:
     return {"min_confidence": value.quantize(Decimal("0.000001"))}
 
 
+def _volatility_target(given: Any) -> dict[str, Any]:
+    try:
+        value = Decimal(str(given))
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if value == 0:
+        return {"volatility_target_pct": None}
+    if not (value.is_finite() and Decimal("0.01") <= value <= 100):
+        raise ValueError(f"{given} is not a percentage from 0.01 to 100, or 0 for no target")
+    return {"volatility_target_pct": value.quantize(Decimal("0.01"))}
+
+
 def _weights(given: Any) -> dict[str, Any]:
     if problem := weights_problem(given):
         raise ValueError(problem)
@@ -241,6 +255,7 @@ _CHECKS: dict[str, Any] = {
     "sizing_preset": _preset("sizing_preset", Preset),
     "exit_preset": _preset("exit_preset", ExitPreset),
     "min_confidence": _min_confidence,
+    "volatility_target_pct": _volatility_target,
     "weights": _weights,
     "preferences": _preferences,
 }

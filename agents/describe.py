@@ -42,6 +42,9 @@ def agent_data(agent: Agent) -> dict[str, Any]:
         "sizing_preset": agent.sizing_preset,
         "exit_preset": agent.exit_preset,
         "min_confidence": plain(agent.min_confidence),
+        "volatility_target_pct": None
+        if agent.volatility_target_pct is None
+        else plain(agent.volatility_target_pct),
         "weights": dict(agent.weights),
         "preferences": preferences_in_force(agent),
         "follows": follows,

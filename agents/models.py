@@ -72,6 +72,15 @@ class Agent(models.Model):
         default=Decimal("0.5"),
         help_text="fraction; a weaker signal is declined as below_threshold",
     )
+    volatility_target_pct = models.DecimalField(
+        max_digits=5,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal("0.01")), MaxValueValidator(100)],
+        help_text="percent over volatility_size.horizon_hours of config/signals.yaml: where the forecast volatility of "
+        "a token is higher, its trades are smaller by that factor; empty: sizes follow no forecast",
+    )
     weights = models.JSONField(
         default=default_weights,
         validators=[validate_weights],

@@ -7,17 +7,20 @@ from typing import Any
 from maxxit.learning.reasons import NoForecast
 
 
-def forecasts_used(risk_model: Mapping[str, Any]) -> list[str]:
+def forecasts_used(risk_model: Mapping[str, Any], size_model: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each forecast that a signal's decision used or lacked; empty where it wanted none.
 
     Args:
         risk_model: as stored with the signal.
+        size_model: the same.
     """
     found = []
     if direction := risk_model.get("inputs", {}).get("forecast"):
         found.append(f"Direction forecast: {_direction(direction)}")
     if stop := risk_model.get("stop"):
         found.append(f"Stop loss: {_stop(stop)}")
+    if size := size_model.get("volatility"):
+        found.append(f"Size: {_size(size)}")
     return found
 
 
@@ -37,6 +40,15 @@ def _stop(used: Mapping[str, Any]) -> str:
     return (
         f"{Decimal(used['wanted_pct']).normalize():f} % wanted by forecast volatility of {used['sigma_pct']} %, "
         f"by model {used['model']} at {used['at']}"
+    )
+
+
+def _size(used: Mapping[str, Any]) -> str:
+    if "reason" in used:
+        return f"that of the preset, without a forecast ({_why(used)})"
+    return (
+        f"{Decimal(used['scale']) * 100:.1f} % of that of the preset: target volatility {used['target_pct']} %, "
+        f"forecast {used['sigma_pct']} % over {used['horizon_hours']} h, by model {used['model']} at {used['at']}"
     )
 
 

@@ -19,6 +19,7 @@ from maxxit.core.errors import MaxxitError
 from maxxit.events import wake
 from maxxit.events.record import record, record_all
 from maxxit.knowledge import retrieve
+from maxxit.learning import forecasts
 from maxxit.llm.ask import ask
 from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
@@ -36,6 +37,7 @@ from signals_app.reading.proposal import Proposal
 from signals_app.reasons import CandidateReason
 from signals_app.score import Declined, Limits, Proposed, RiskRules
 from signals_app.size import size_model
+from signals_app.volatility_size import by_volatility
 
 log = structlog.get_logger(__name__)
 
@@ -169,11 +171,16 @@ def _consider(
         return decision
     decision, stop = stops.by_volatility(agent, token, decision, policy.volatility_stop, facts.at)
     expires_at = facts.at + timedelta(hours=policy.signal_ttl_hours)
+    target, horizon = agent.volatility_target_pct, policy.volatility_size.horizon_hours
+    volatility = (
+        None if target is None else by_volatility(target, forecasts.volatility(token, horizon, facts.at))
+    )
+    size = size_model(agent.sizing_preset, decision.scored.confidence, len(decision.scored.calls), volatility)
     used = {
         "inputs": decision_inputs.as_json(limits, calls, social, review, forecast),
         **({"stop": stop} if stop else {}),
     }
-    stored = _store(agent, token, facts, decision, used, expires_at)
+    stored = _store(agent, token, facts, decision, size, used, expires_at)
     return decision if stored else _bucket_taken(facts)
 
 
@@ -239,12 +246,14 @@ def _store(
     token: str,
     facts: Facts,
     proposed: Proposed,
+    size: dict[str, Any],
     used: dict[str, Any],
     expires_at: datetime,
 ) -> bool:
     """Write the signal, its posts and its event; returns False when the bucket already has a signal.
 
     Args:
+        size: the column `size_model`.
         used: `inputs` of the decision, and `stop`: what the stop loss is based on, where a forecast may give it.
     """
     scored = proposed.scored
@@ -262,7 +271,7 @@ def _store(
                 stop_loss_pct=proposed.stop_loss_pct,
                 take_profit_pct=proposed.take_profit_pct,
                 leverage=proposed.leverage,
-                size_model=size_model(agent.sizing_preset, scored.confidence, len(scored.calls)),
+                size_model=size,
                 risk_model={
                     "evidence": {name: round(value, 6) for name, value in scored.evidence.items()},
                     "weights": agent.weights,

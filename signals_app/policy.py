@@ -80,6 +80,13 @@ class DirectionForecast(Policy):
     """Of the model; the gate lets none of one hour pass."""
 
 
+class VolatilitySize(Policy):
+    """Sizes of agents with a volatility target."""
+
+    horizon_hours: Annotated[int, Field(ge=1, le=168)] = 24
+    """Of the volatility model, and of the agents' targets."""
+
+
 class Generate(Policy):
     """Buckets, windows, levels and caps of the generate stage."""
 
@@ -92,6 +99,7 @@ class Generate(Policy):
     spot: Levels
     perps: PerpsLevels
     volatility_stop: VolatilityStop = VolatilityStop()
+    volatility_size: VolatilitySize = VolatilitySize()
     direction_forecast: DirectionForecast = DirectionForecast()
     signal_ttl_hours: Count
     max_signals_per_author_per_day: Count

@@ -3,6 +3,7 @@
 The order itself is sized when it is placed (`trading/entries/sizing.py`), from the account and the limits in force.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -40,8 +41,21 @@ def tier(confidence: Decimal, posts: int) -> str:
     return "high" if boosted >= HIGH else "medium" if boosted >= MEDIUM else "low"
 
 
-def size_model(preset: str, confidence: Decimal, posts: int) -> dict[str, Any]:
-    """Return a signal's `size_model`; `size` is a fraction of the available balance, as text."""
+def scale_of(model: Mapping[str, Any]) -> Decimal:
+    """Return the fraction of its preset's size that a signal with this `size_model` is traded at; 1 for all."""
+    return Decimal(model.get("volatility", {}).get("scale", 1))
+
+
+def size_model(
+    preset: str, confidence: Decimal, posts: int, volatility: Mapping[str, str | int] | None = None
+) -> dict[str, Any]:
+    """Return a signal's `size_model`; `size` is a fraction of the available balance, as text.
+
+    Args:
+        volatility: of `signals_app.volatility_size`; None or empty where the agent has no volatility target.
+    """
     name, shares = tier(confidence, posts), load("risk", Presets).sizing[preset]
     share = {"high": shares.high_pct, "medium": shares.medium_pct, "low": shares.low_pct}[name]
-    return {"preset": preset, "posts": posts, "tier": name, "size": plain(min(share, shares.max_pct) / 100)}
+    basis = {"volatility": dict(volatility)} if volatility else {}
+    size = min(share, shares.max_pct) / 100 * scale_of(basis)
+    return {"preset": preset, "posts": posts, "tier": name, "size": plain(size), **basis}

@@ -78,6 +78,19 @@ class AgentPatch(Strict):
     sizing_preset: Annotated[str, Field(max_length=12, description=", ".join(Preset))] | None = None
     exit_preset: Annotated[str, Field(max_length=12, description=", ".join(ExitPreset))] | None = None
     min_confidence: Annotated[Decimal, Field(ge=0, le=1, max_digits=7, decimal_places=6)] | None = None
+    volatility_target_pct: (
+        Annotated[
+            Decimal,
+            Field(
+                ge=0,
+                le=100,
+                max_digits=5,
+                decimal_places=2,
+                description="percent: a token of higher forecast volatility is traded smaller; 0 for no target",
+            ),
+        ]
+        | None
+    ) = None
     weights: dict[str, Level] | None = None
     preferences: PreferencesIn | None = None
 
@@ -111,6 +124,7 @@ class AgentOut(Schema):
     sizing_preset: str
     exit_preset: str
     min_confidence: str
+    volatility_target_pct: str | None
     weights: dict[str, int]
     preferences: dict[str, int] | None
     follows: list[str]

@@ -34,6 +34,7 @@ REFUSED: Mapping[str, str] = {
     "generate.social_hours": RECORDED,
     "generate.volatility_stop": OF_FORECASTS,
     "generate.direction_forecast": OF_FORECASTS,
+    "generate.volatility_size": OF_FORECASTS,
     "generate.proposer": "asks a model, which the fast backtest does not",
     "generate.perps": "needs leverage, which the fast backtest does not represent",
     "generate.signal_ttl_hours": "concerns signals that wait, and on paper each is executed when it is made",

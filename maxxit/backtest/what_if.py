@@ -184,7 +184,9 @@ def _size(signal: Signal, changes: Changes) -> Decimal:
     recorded = signal.size_model
     if changes.sizing_preset is None or not Decimal(recorded.get("size", 0)):
         return Decimal(1)
-    other = size_model(changes.sizing_preset, signal.confidence, int(recorded["posts"]))
+    other = size_model(
+        changes.sizing_preset, signal.confidence, int(recorded["posts"]), recorded.get("volatility")
+    )
     return Decimal(other["size"]) / Decimal(recorded["size"])
 
 

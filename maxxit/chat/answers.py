@@ -266,7 +266,7 @@ def _why_traded(person: Any, number: int) -> Answer:
     decision = decision_of(signal) if signal else "Opened without a signal: by hand, or found at the venue."
     model = signal.risk_model if signal else {}
     rows = effects(model.get("evidence", {}), model.get("weights", {}), signal.side) if signal else []
-    evidence = [*map(str, rows), *forecasts_used(model)]
+    evidence = [*map(str, rows), *forecasts_used(model, signal.size_model if signal else {})]
     result = trade.result
     end = f"closed by {row.exit_reason.replace('_', ' ')}" if row.state == "closed" else row.state
     outcome = f"Position {row.pk} is {end}, result {_usd(result)}"

@@ -58,6 +58,20 @@ def test_a_least_confidence_is_a_fraction(alice: User, value: str) -> None:
     assert "fraction" in problems(alice, min_confidence=value)["min_confidence"]
 
 
+@pytest.mark.parametrize("value", ["NaN", "-1", "100.01", "0.001", "much", "1e999999"])
+def test_a_volatility_target_is_a_percentage_and_0_is_none(alice: User, value: str) -> None:
+    assert (
+        "percentage from 0.01 to 100" in problems(alice, volatility_target_pct=value)["volatility_target_pct"]
+    )
+
+
+def test_a_volatility_target_is_set_and_taken_away(alice: User) -> None:
+    agent = create(alice, volatility_target_pct="3.5")
+    assert agent_data(agent)["volatility_target_pct"] == "3.5"
+    edit_agent(agent, AgentChanges(volatility_target_pct="0"), by="alice")
+    assert agent_data(Agent.objects.get(pk=agent.pk))["volatility_target_pct"] is None
+
+
 def test_a_token_that_the_venue_does_not_list_is_refused(alice: User) -> None:
     assert "does not list XRP" in problems(alice, venue="safe", tokens=["XRP"])["tokens"]
 

@@ -76,6 +76,7 @@ def test_a_general_limit_counts_for_each_symbol_that_has_no_own() -> None:
         ("agents.Follower.exit_preset", "volatility", "takes live forecasts"),
         ("generate.volatility_stop.multiple", "2", "takes live forecasts"),
         ("generate.direction_forecast.horizon_hours", "6", "takes live forecasts"),
+        ("generate.volatility_size.horizon_hours", "6", "takes live forecasts"),
         ("agents.Follower.weights.forecast", "5", "takes live forecasts"),
         ("agents.Follower.tokens", "BTC", "no indicators of BTC are on the tape"),
         ("agents.Follower.tokens", "XXX", "XXX is not on the tape"),

@@ -21,31 +21,45 @@ STOP = {
     "wanted_pct": "4.50",
 }
 
+SIZE = {
+    "scale": "0.625", "target_pct": "3", "sigma_pct": "4.8000", "horizon_hours": 24, "model": 3,
+    "at": "2026-03-02T10:00",
+}  # fmt: skip
+
 
 @pytest.mark.parametrize(
-    ("model", "lines"),
+    ("model", "size", "lines"),
     [
-        ({}, []),
-        ({"inputs": {"calls": []}}, []),
+        ({}, {"posts": 1}, []),
+        ({"inputs": {"calls": []}}, {}, []),
         (
             {"inputs": {"forecast": DIRECTION}},
+            {"volatility": {"scale": "1", "target_pct": "3", "reason": "stale_forecast"}},
             [
                 "Direction forecast: −1.23 % over 24 h, standard deviation 3.10 %, by model 7 at "
-                "2026-03-02T10:00:00.000Z"
+                "2026-03-02T10:00:00.000Z",
+                "Size: that of the preset, without a forecast (stale_forecast: the newest forecast of the token is "
+                "too old)",
             ],
         ),
         (
             {"inputs": {"forecast": {"reason": "no_model"}}, "stop": STOP},
+            {"volatility": SIZE},
             [
                 "Direction forecast: none, counts as 0 (no_model: no trained model of the purpose and horizon serves)",
                 "Stop loss: 4.5 % wanted by forecast volatility of 3.0000 %, by model 3 at 2026-03-02T10:00",
+                "Size: 62.5 % of that of the preset: target volatility 3 %, forecast 4.8000 % over 24 h, by model 3 at "
+                "2026-03-02T10:00",
             ],
         ),
         (
             {"stop": {"basis": "fixed", "reason": "of_an_older_release"}},
+            {},
             ["Stop loss: the fixed percent, without a forecast (of_an_older_release)"],
         ),
     ],
 )
-def test_each_forecast_that_was_used_or_lacking_is_named(model: dict[str, Any], lines: list[str]) -> None:
-    assert forecasts_used(model) == lines
+def test_each_forecast_that_was_used_or_lacking_is_named(
+    model: dict[str, Any], size: dict[str, Any], lines: list[str]
+) -> None:
+    assert forecasts_used(model, size) == lines

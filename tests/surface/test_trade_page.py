@@ -55,6 +55,17 @@ def test_pnl_now_is_what_is_left_at_the_quote_less_the_fees_so_far(
     assert trade(open_position.pk).close_text == "Close 0.4 ETH, about 760 USD, PnL −40.80"
 
 
+def test_the_step_of_the_signal_names_the_forecasts_that_were_used_or_lacking(
+    world: World, open_position: Position
+) -> None:
+    signal = open_position.signal
+    assert signal is not None
+    signal.risk_model = {"inputs": {"forecast": {"reason": "no_model"}}}
+    signal.save()
+    [step] = [one for one in trade(open_position.pk, world.alice).steps if one.name == "signal"]
+    assert step.lines[-1].startswith("Direction forecast: none, counts as 0 (no_model: ")
+
+
 def test_fills_that_are_not_booked_yet_do_not_count(world: World, open_position: Position) -> None:
     """Of the entry none beyond the position's quantity; of the closing order they are sold already."""
     Position.objects.filter(pk=open_position.pk).update(quantity=Decimal("0.2"))

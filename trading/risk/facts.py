@@ -15,6 +15,7 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.core.terms import OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
+from signals_app.size import scale_of
 from trading import gate, ledger
 from trading.deployments import owner_terms
 from trading.entries import sizing
@@ -179,7 +180,8 @@ class Entries:
                 posts=order.signal.size_model.get("posts", 0),
             )
             wanted = sizing.notional(sized.notional, order.leverage, policy.max_trade_usd)
-            quantity = self._share(order, wanted, price, preset.min_usd)
+            fraction = scale_of(order.signal.size_model)
+            quantity = self._share(order, wanted, price, preset.min_usd, fraction)
         return Facts(
             gate=self._gates[account],
             reduces=False,
@@ -223,11 +225,17 @@ class Entries:
             return self._prices
         return {symbol: price for symbol, price in self._prices.items() if symbol != order.symbol}
 
-    def _share(self, order: Order, notional: Decimal, price: Decimal, min_usd: Decimal) -> Decimal:
-        """Return the quantity of an entry of `notional` USD in whole lots: its share, and not below the minimum."""
+    def _share(
+        self, order: Order, notional: Decimal, price: Decimal, min_usd: Decimal, fraction: Decimal
+    ) -> Decimal:
+        """Return the quantity of an entry of `notional` USD in whole lots: its share, and not below the minimum.
+
+        Args:
+            fraction: of its size by the volatility target, 0 to 1.
+        """
         token = instrument(order.symbol)
         whole = token.round_quantity(notional / price)
-        share = self._shares.get((order.symbol, order.side), Decimal(1))
+        share = self._shares.get((order.symbol, order.side), Decimal(1)) * fraction
         if share >= 1:
             return whole
         smallest = (min_usd / price / token.lot).quantize(Decimal(1), ROUND_CEILING) * token.lot

@@ -99,6 +99,11 @@ def _add_fields(parser: CommandParser, action: str) -> None:
     parser.add_argument("--exits", choices=list(ExitPreset), help="exit preset")
     parser.add_argument("--min-confidence", help="fraction: weaker signals are declined")
     parser.add_argument(
+        "--volatility-target",
+        metavar="PCT",
+        help="percent: a token of higher forecast volatility is traded smaller (docs/models.md); 0 for no target",
+    )
+    parser.add_argument(
         "--weight",
         action="append",
         metavar="PIECE=N",
@@ -120,6 +125,7 @@ def _changes(options: dict[str, Any]) -> AgentChanges:
         sizing_preset=options["sizing"],
         exit_preset=options["exits"],
         min_confidence=options["min_confidence"],
+        volatility_target_pct=options["volatility_target"],
         weights=_numbers("weight", options["weight"]),
         preferences=_numbers("preference", options["preference"]),
     )

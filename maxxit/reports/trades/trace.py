@@ -243,7 +243,7 @@ def _evidence(signal: Signal) -> str:
     model = signal.risk_model
     rows = effects(model.get("evidence", {}), model.get("weights", {}), signal.side)
     shown = [f"{SCALE}:", *map(str, rows)] if rows else []
-    return "\n".join([*shown, *forecasts_used(model)])
+    return "\n".join([*shown, *forecasts_used(model, signal.size_model)])
 
 
 def _order(order: Order) -> str:

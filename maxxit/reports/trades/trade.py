@@ -444,7 +444,7 @@ def _signal_step(position: Position, events: dict[str, list[Event]]) -> Step:
         return Step("signal", "No signal: opened by hand or found by reconciliation", None, "")
     rows = effects(signal.risk_model.get("evidence", {}), signal.risk_model.get("weights", {}), signal.side)
     shown = [f"{SCALE}:", *map(str, rows)] if rows else []
-    lines = [decision_of(signal), *shown, *forecasts_used(signal.risk_model)]
+    lines = [decision_of(signal), *shown, *forecasts_used(signal.risk_model, signal.size_model)]
     details = _raw(events, "signals_app.signal")
     if signal.market:
         details.append(Detail("Indicators at the decision", json.dumps(signal.market, indent=1)))
