@@ -24,6 +24,8 @@ EXAMPLE = ROOT / "config" / "env.example"
 DESCRIBED = re.compile(r"^#?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 CONFIGURED = re.compile(r"""\w_env:\s*["']?([A-Za-z_]\w*)""")
 KEYSTORE = "_KEYSTORE"
+NO_FILE = re.compile(r"\{|[a-z]+-kms:")
+"""How the value of a keystore's variable begins that names no file: its JSON, or a key of a service."""
 BY_USERS = re.compile(
     r"(PRIVATE_KEY|KEYSTORE|PASSPHRASE|(EXECUTOR|PREVIOUS|DEPLOYER)_PASSWORD|^(VAULT|AWS)_\w+)$"
 )
@@ -44,7 +46,7 @@ def key_files(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {
         name: value.strip()
         for name, value in sorted(environ.items())
-        if (name in ours and name.endswith(KEYSTORE) and not value.strip().startswith("{"))
+        if (name in ours and name.endswith(KEYSTORE) and not NO_FILE.match(value.strip()))
         or (name.endswith(FILE) and name.removesuffix(FILE) in ours)
         if value.strip()
     }

@@ -9,8 +9,8 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from maxxit.core import clock, redact, secret_files
+from maxxit.core.aws import Credentials, sign
 from maxxit.core.errors import Misconfigured
-from maxxit.core.secret_sources.aws import Credentials, sign
 from maxxit.core.secret_values import resolve
 
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -1,10 +1,11 @@
-"""Load the executor's key from an encrypted keystore and sign module calls with it, within a signing policy.
+"""Sign module calls with the executor's key, from an encrypted keystore or at a key service, within a signing policy.
 
 The environment names the key, never the settings: `EXECUTOR_KEYSTORE` is the path of a keystore v3 file (or its JSON),
-`EXECUTOR_PASSWORD_FILE` a file with its password (or `EXECUTOR_PASSWORD`). During a rotation the previous key is in
-`EXECUTOR_PREVIOUS_KEYSTORE` and `EXECUTOR_PREVIOUS_PASSWORD_FILE` (or `…_PASSWORD`); it signs for the Safes whose
-policy still names it. The key is decrypted only in the process that signs. No function returns it, and it is never
-printed, pickled, logged or stored in a task or row.
+`EXECUTOR_PASSWORD_FILE` a file with its password (or `EXECUTOR_PASSWORD`); or it names a key of a service, such as
+`aws-kms:KEY-ID`, which needs no password. During a rotation the previous key is in `EXECUTOR_PREVIOUS_KEYSTORE` and
+`EXECUTOR_PREVIOUS_PASSWORD_FILE` (or `…_PASSWORD`); it signs for the Safes whose policy still names it. A keystore is
+decrypted only in the process that signs. No function returns a private key, and it is never printed, pickled, logged or
+stored in a task or row.
 """
 
 import json
@@ -12,13 +13,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
 from string import hexdigits
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -26,6 +27,7 @@ from eth_utils.crypto import keccak
 from maxxit.core import redact
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
 from maxxit.embedded.processes import write_secret
+from trading.chain import kms
 from trading.chain.chains import KNOWN_MNEMONIC, LOCAL_CHAIN_ID
 from trading.chain.key_sources import CURRENT as CURRENT
 from trading.chain.key_sources import DEPLOYER as DEPLOYER
@@ -34,12 +36,12 @@ from trading.chain.key_sources import PASSWORD as PASSWORD
 from trading.chain.key_sources import PASSWORD_FILE as PASSWORD_FILE
 from trading.chain.key_sources import PREVIOUS as PREVIOUS
 from trading.chain.key_sources import KeySource as KeySource
+from trading.chain.signatures import LocalKey, SigningKey
+from trading.chain.signatures import Signed as Signed
+from trading.chain.signatures import Unsigned as Unsigned
 
-# eth_account imports pairing curves, which takes seconds and megabytes: only processes with a key load it
-if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
-
-
+SERVICES: Mapping[str, Callable[[str, str], SigningKey]] = {"aws-kms": kms.open_key}
+"""Scheme of a key that a service holds -> opens it, given the variable that names it and what follows the scheme."""
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that commonly hold a plaintext key. Outside the local chain a process with one of them does not start."""
 MIN_PASSWORD_LENGTH = 12
@@ -59,29 +61,6 @@ CLOSE_SELECTOR = keccak(text="close_position(address,bytes32,uint256,uint256,uin
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
-    """An EIP-1559 transaction. Fees in wei per gas."""
-
-    chain_id: int
-    nonce: int
-    to: str
-    data: bytes
-    gas: int
-    max_fee: int
-    tip: int
-    value: int = 0
-    """Wei."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A signed transaction: bytes and hash."""
-
-    raw: bytes
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
 class SigningPolicy:
     """What an executor's key signs, besides empty transfers to itself."""
 
@@ -96,11 +75,9 @@ class SigningPolicy:
 class Signer:
     """Signs the calls that its policy allows, and empty self-transfers, at a limited rate."""
 
-    def __init__(
-        self, account: "LocalAccount", *, chain_id: int, policy: SigningPolicy, per_minute: int
-    ) -> None:
-        self.__account = account
-        self.address: str = account.address
+    def __init__(self, key: SigningKey, *, chain_id: int, policy: SigningPolicy, per_minute: int) -> None:
+        self.__key = key
+        self.address: str = key.address
         self.chain_id, self.per_minute = chain_id, per_minute
         self.policy = policy
         self._signed: deque[float] = deque()
@@ -113,7 +90,10 @@ class Signer:
         raise TypeError("a signer cannot be pickled: its key must not leave this process")
 
     def sign(self, tx: Unsigned) -> Signed:
-        """Sign the transaction. Raises Rejected where the policy forbids it, Retryable above the rate limit."""
+        """Sign the transaction. Raises Rejected where the policy forbids it, Retryable above the rate limit.
+
+        Both are checked before a key service is asked, which may raise Retryable and Misconfigured too.
+        """
         if tx.chain_id != self.chain_id:
             raise Rejected(
                 f"this key signs for chain {self.chain_id}, not {tx.chain_id}", code="signer_chain"
@@ -129,7 +109,7 @@ class Signer:
                 code="signer_value",
             )
         self._check_rate()
-        return _signed(self.__account, tx)
+        return self.__key.sign(tx)
 
     def _check_rate(self) -> None:
         with self._lock:
@@ -147,9 +127,9 @@ class Signer:
 class CreationSigner:
     """Signs the creation of one contract, and empty self-transfers, with the deployer's key."""
 
-    def __init__(self, account: "LocalAccount", *, chain_id: int, code: bytes) -> None:
-        self.__account = account
-        self.address: str = account.address
+    def __init__(self, key: SigningKey, *, chain_id: int, code: bytes) -> None:
+        self.__key = key
+        self.address: str = key.address
         self.chain_id, self.code = chain_id, code
 
     def __repr__(self) -> str:
@@ -167,16 +147,7 @@ class CreationSigner:
         cancels = tx.to == self.address and not tx.data
         if tx.value or (not cancels and (tx.to or tx.data != self.code)):
             raise Rejected("this key signs the creation of one contract only", code="signer_target")
-        return _signed(self.__account, tx)
-
-
-def _signed(account: "LocalAccount", tx: Unsigned) -> Signed:
-    fields: dict[str, Any] = {
-        "type": 2, "chainId": tx.chain_id, "nonce": tx.nonce, "to": tx.to, "value": tx.value, "data": tx.data,
-        "gas": tx.gas, "maxFeePerGas": tx.max_fee, "maxPriorityFeePerGas": tx.tip,
-    }  # fmt: skip
-    signed = account.sign_transaction(fields)
-    return Signed(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())
+        return self.__key.sign(tx)
 
 
 def has_keystore(source: KeySource = CURRENT) -> bool:
@@ -189,12 +160,38 @@ def _sources() -> list[KeySource]:
     return [CURRENT, *([PREVIOUS] if os.environ.get(PREVIOUS.keystore) else [])]
 
 
+def configured_sources() -> list[KeySource]:
+    """Return the executor's keys that this process has: the current one, and the previous one during a rotation."""
+    return [source for source in (CURRENT, PREVIOUS) if has_keystore(source)]
+
+
+def _service_of(source: KeySource) -> tuple[str, str] | None:
+    """Return scheme and place of a key that a service holds; None for a keystore."""
+    scheme, _, place = os.environ.get(source.keystore, "").strip().partition(":")
+    return (scheme, place) if scheme in SERVICES else None
+
+
+def _service_key(source: KeySource) -> SigningKey | None:
+    """Return the key that a service holds; None for a keystore. Raises `Misconfigured`, Retryable."""
+    service = _service_of(source)
+    return SERVICES[service[0]](source.keystore, service[1]) if service else None
+
+
+def kind_of(source: KeySource = CURRENT) -> str:
+    """Return where a key is: `keystore`, or the scheme of its service. Asks nobody."""
+    service = _service_of(source)
+    return service[0] if service else "keystore"
+
+
 def keystore(source: KeySource = CURRENT) -> dict[str, Any]:
     """Read the encrypted keystore that the environment names. Raises `Misconfigured`."""
     name = source.keystore
     given = os.environ.get(name, "")
     if not given:
-        raise Misconfigured(f"{name} is not set: make one with `manage.py safe keystore` and name its path")
+        raise Misconfigured(
+            f"{name} is not set: make a keystore with `manage.py safe keystore` and name its path, or name a key of "
+            "AWS KMS as aws-kms:KEY-ID"
+        )
     try:
         parsed = json.loads(given if given.lstrip().startswith("{") else Path(given).read_text())
     except OSError as error:
@@ -273,7 +270,12 @@ def _check_cost(name: str, kdf: str, params: dict[str, Any]) -> None:
 
 
 def executor_address(source: KeySource = CURRENT) -> str:
-    """Return the key's address without decrypting it, for processes that do not sign. Raises `Misconfigured`."""
+    """Return the key's address without decrypting it; a key service is asked for it once in the life of a process.
+
+    Raises `Misconfigured`, and Retryable where the service does not answer.
+    """
+    if key := _service_key(source):
+        return key.address
     address = keystore(source).get("address")
     try:
         return str(to_checksum_address(f"0x{str(address).lower().removeprefix('0x')}"))
@@ -321,6 +323,8 @@ def check_boot(chain_id: int, sources: Collection[KeySource] = ()) -> None:
     if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
         raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
     for source in sources or _sources():
+        if _service_of(source):
+            continue  # KMS makes its keys itself, and has no password
         if keystore(source).get("address") and executor_address(source) in _known_addresses():
             raise Misconfigured(
                 f"{source.keystore}: this is a default key of anvil, which is public: use a key of your own"
@@ -332,25 +336,27 @@ def check_boot(chain_id: int, sources: Collection[KeySource] = ()) -> None:
 
 
 def open_signers(chain_id: int, policy: SigningPolicy, per_minute: int) -> dict[str, Signer]:
-    """Decrypt the current key, and the previous one during a rotation; return address -> signer.
+    """Open the current key, and the previous one during a rotation; return address -> signer.
 
-    Called only by the worker that executes. `per_minute`: signatures per key and minute. Raises `Misconfigured`.
+    Called only by the worker that executes. `per_minute`: signatures per key and minute. Raises `Misconfigured`, and
+    Retryable where a key service does not answer.
     """
     check_boot(chain_id)
-    accounts = [_decrypted(source, chain_id) for source in _sources()]
-    return {
-        account.address: Signer(account, chain_id=chain_id, policy=policy, per_minute=per_minute)
-        for account in accounts
-    }
+    keys = [_opened(source, chain_id) for source in _sources()]
+    return {key.address: Signer(key, chain_id=chain_id, policy=policy, per_minute=per_minute) for key in keys}
 
 
 def open_deployer(chain_id: int, code: bytes) -> CreationSigner:
-    """Decrypt the deployer's key, for the creation of the contract with this code. Raises `Misconfigured`."""
+    """Open the deployer's key, for the creation of the contract with this code. Raises as `open_signers`."""
     check_boot(chain_id, [DEPLOYER])
-    return CreationSigner(_decrypted(DEPLOYER, chain_id), chain_id=chain_id, code=code)
+    return CreationSigner(_opened(DEPLOYER, chain_id), chain_id=chain_id, code=code)
 
 
-def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
+def _opened(source: KeySource, chain_id: int) -> SigningKey:
+    return _service_key(source) or _decrypted(source, chain_id)
+
+
+def _decrypted(source: KeySource, chain_id: int) -> LocalKey:
     """Decrypt one keystore. Raises `Misconfigured`."""
     from eth_account import Account
     from eth_keys.exceptions import ValidationError
@@ -365,7 +371,7 @@ def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
         ) from None
     redact.know(bytes(key))
     try:
-        account: LocalAccount = Account.from_key(key)
+        account = Account.from_key(key)
     except (ValueError, ValidationError):
         raise Misconfigured(f"{source.keystore} does not hold a valid key") from None
     if chain_id != LOCAL_CHAIN_ID and (
@@ -378,7 +384,7 @@ def _decrypted(source: KeySource, chain_id: int) -> "LocalAccount":
         raise Misconfigured(
             f"{source.keystore} names the address {named} but holds the key of {account.address}"
         )
-    return account
+    return LocalKey(account)
 
 
 def write_keystore(path: Path, key: bytes, password: str, *, iterations: int | None = None) -> str:
