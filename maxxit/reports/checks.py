@@ -55,6 +55,7 @@ from signals_app.policy import policy as signals_policy
 from trading import gate, wiring
 from trading.billing import debts, subscriptions
 from trading.chain.chains import terms as chain_terms
+from trading.chain.executor_keys import executor_keys
 from trading.operations.approvals import EXPIRED
 from trading.passes import policy as pass_policy
 from trading.risk import limits_in_force
@@ -623,9 +624,7 @@ def unread_accounts(passes: int = 1) -> dict[str, str]:
 
 def chain_addresses() -> Iterator[Check]:
     """Compare the addresses of every configured chain with the chain; one that cannot be read is no fault."""
-    traded = {
-        str(venue.options["chain"]): name for name, venue in venues().items() if "chain" in venue.options
-    }
+    traded = _traded_chains()
     for result in address_check.check_all():
         name = f"chain:{result.name}"
         if result.wrong:
@@ -643,6 +642,20 @@ def chain_addresses() -> Iterator[Check]:
             read = result.not_checked or f"{result.checked} addresses are as configured"
             unused = "" if result.name in traded else "; no venue trades there"
             yield Check(name, True, f"{read}{unused}")
+
+
+def _traded_chains() -> dict[str, str]:
+    """Return chain -> a venue that trades there."""
+    return {str(venue.options["chain"]): name for name, venue in venues().items() if "chain" in venue.options}
+
+
+def executors() -> Iterator[Check]:
+    """Check the executor's keys where this process has them: address and kind, and that the configuration agrees."""
+    for key in executor_keys(_traded_chains()):
+        fix = f"`manage.py safe executor` with {key.variable} set says it again; docs/chain.md, The key"
+        yield Check(
+            f"executor:{key.kind}", not key.problem, key.problem or str(key), fix if key.problem else ""
+        )
 
 
 def safes() -> Check:
@@ -689,6 +702,7 @@ def everything() -> Iterator[Check]:
     yield from readable("gate", gates, "it counts as closed; see postgres")
     for check in (books, parts, safes):
         yield check()
+    yield from readable("executor", executors)
     yield from chain_addresses()
     yield from models()
     yield from ports()

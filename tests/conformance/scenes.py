@@ -24,6 +24,8 @@ from maxxit.ops.devchain.anvil import start_anvil
 from signals_app.sources.base import Cursor
 from signals_app.sources.telegram import TelegramSource
 from signals_app.sources.x import XSource
+from tests.chain.sending.kms import fake_kms
+from tests.chain.sending.kms_scenes import KmsScenes
 from tests.chain.sending.proxy import Proxy, proxied
 from tests.chat.scenes import ChatScenes, mcp_over_http
 from tests.fakes import fake_x
@@ -64,7 +66,7 @@ REQUEST = Request(
 )
 
 
-class Fakes(ChannelScenes, ChatScenes, CoinbaseScenes, HyperliquidScenes):
+class Fakes(ChannelScenes, ChatScenes, CoinbaseScenes, HyperliquidScenes, KmsScenes):
     """One of each, and what can be asked of them."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -80,6 +82,7 @@ class Fakes(ChannelScenes, ChatScenes, CoinbaseScenes, HyperliquidScenes):
         self.coinbase_socket = stack.enter_context(user_stream(self.coinbase.exchange))
         self.channels = stack.enter_context(providers())
         self.bot_api = stack.enter_context(bot_api())
+        self.kms = stack.enter_context(fake_kms())
         self.mcp_url: str = stack.enter_context(mcp_over_http())
         self.proxy: Proxy
         self.proxy, self.proxy_url = stack.enter_context(proxied(self.node.url))
@@ -100,6 +103,7 @@ class Fakes(ChannelScenes, ChatScenes, CoinbaseScenes, HyperliquidScenes):
             "alpaca_stream": self.alpaca_socket.url,
             "hyperliquid": self.hyperliquid.url,
             "coinbase": self.coinbase.url,
+            "kms": self.kms.url,
             "coinbase_stream": self.coinbase_socket.url,
         }
 

@@ -28,10 +28,14 @@ UNITS = BASE_DIR / "deploy" / "systemd"
 EXECUTOR = {
     getattr(key, part) for key in (CURRENT, PREVIOUS) for part in ("keystore", "password", "password_file")
 }
+AWS = {
+    "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY_FILE", "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL_KMS",
+}  # fmt: skip
+"""The identity that may use a key of AWS KMS."""
 NOT_HANDED_ON = {
     # Each process has its own identity there, so that the web's cannot read what the workers that sign can.
-    "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE", "AWS_DEFAULT_REGION", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "MAXXIT_DATA_DIR", "MAXXIT_CONFIG_DIR", "BIND", "WEB_PORT",  # the image's
     "DEBUG", "LOG_JSON",  # production's
@@ -100,8 +104,9 @@ def test_every_variable_of_the_example_reaches_a_container(services: dict[str, A
 
 
 def test_the_executors_key_reaches_the_workers_that_place_orders_alone(services: dict[str, Any]) -> None:
-    holders = {name for name, one in services.items() if EXECUTOR & set(one.get("environment", {}))}
-    assert holders == {f"worker-{name}" for name in SIGNING_WORKERS}
+    for names in (EXECUTOR, AWS):
+        holders = {name for name, one in services.items() if names & set(one.get("environment", {}))}
+        assert holders == {f"worker-{name}" for name in SIGNING_WORKERS}
 
 
 def test_the_owner_of_the_tables_reaches_the_setup_alone(services: dict[str, Any]) -> None:
@@ -153,6 +158,8 @@ def test_each_unit_has_a_user_of_its_own_and_two_get_the_key() -> None:
     parts = {UNITS / f"maxxit-worker@{name}.service.d" / "executor.conf" for name in ("exits", "execute")}
     assert holders == parts
     assert all(path.read_text().count("LoadCredential=") == 2 for path in parts)
+    aws = {path for path in UNITS.rglob("*") if path.is_file() and "AWS_" in path.read_text()}
+    assert aws == {UNITS / "executor-kms.conf"}  # copied by hand, in place of `parts`
 
 
 @pytest.mark.parametrize(("name", "queues"), WORKERS.items())

@@ -16,17 +16,20 @@ import yaml
 from django.test import Client, override_settings
 
 from maxxit.celery import app
+from maxxit.core.errors import Misconfigured
 from maxxit.env import BASE_DIR, PLANS_ONCE
 from maxxit.ops.local import PLANNING_ONCE, SIGNING_WORKERS, WORKERS, YIELDING_WORKERS
 from maxxit.pipeline.stages import QUEUES
-from tests.platform.test_deploy import EXECUTOR, KEYS
+from tests.platform.test_deploy import AWS, EXECUTOR, KEYS
+from trading.chain.kms import region_of
 
 FOLDER = BASE_DIR / "deploy" / "kubernetes"
 OVERLAYS = ("small", "production")
 RUN_BY_COMPOSE_ALONE = {"postgres", "redis", "demo"}
 NAMED_OTHERWISE = {
     # A file for each process that may read it, in place of the text, or the other way round.
-    *(name for name in EXECUTOR),
+    *EXECUTOR,
+    *AWS,  # the pod's identity, and the ARN names the region
     *(f"{key}_FILE" for key in (
         "CREDENTIALS_PRIVATE_KEY", "CREDENTIALS_PREVIOUS_PRIVATE_KEY", "NOTIFY_PRIVATE_KEY",
         "NOTIFY_PREVIOUS_PRIVATE_KEY", "PUSH_PRIVATE_KEY", "BACKUP_PASSPHRASE",
@@ -173,6 +176,23 @@ def test_the_executors_key_is_mounted_only_where_it_signs(name: str) -> None:
         files = {one["value"] for one in container["env"] if one["name"] in EXECUTOR and "value" in one}
         assert files == {f"{mount['mountPath']}/executor.json", f"{mount['mountPath']}/executor.password"}
         assert mount["readOnly"]
+
+
+def test_the_identity_that_uses_a_key_of_kms_is_that_of_the_pods_that_sign(
+    whole: list[dict[str, Any]],
+) -> None:
+    signing = {f"worker-{one}" for one in SIGNING_WORKERS}
+    accounts = {name: pod(one).get("serviceAccountName") for name, one in ours(whole).items()}
+    assert {name for name, account in accounts.items() if account} == signing
+    [account] = of_kind(whole, "ServiceAccount").values()
+    assert {accounts[name] for name in signing} == {account["metadata"]["name"]}
+    policy = of_kind(whole, "NetworkPolicy")["executor-identity"]["spec"]
+    assert set(policy["podSelector"]["matchExpressions"][0]["values"]) == signing
+    for name in signing:
+        [key] = [one for one in main(ours(whole)[name])["env"] if one["name"] == "EXECUTOR_KEYSTORE"]
+        assert key["value"].startswith("aws-kms:arn:aws:kms:")
+        with pytest.raises(Misconfigured, match="is no key id"):  # until yours is set
+            region_of(key["name"], key["value"].removeprefix("aws-kms:"))
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -53,7 +53,7 @@ ELSEWHERE = {
     **{f"credentials {action}": "tests/trading/credentials/test_store.py, a venue with keys" for action in
        ("set", "test", "remove", "rotate", "new-key")},
     **{f"safe {action}": "tests/chain/sending/test_safes.py, a chain" for action in
-       ("create", "plan", "limits", "verify", "revoke", "keystore")},
+       ("create", "plan", "limits", "verify", "revoke", "keystore", "executor")},
     **{f"perps {action}": "tests/trading/venues/gmx/test_onboarding.py, a chain" for action in
        ("plan", "verify", "show", "revoke")},
 }  # fmt: skip

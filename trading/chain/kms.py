@@ -48,6 +48,17 @@ FIXES = {
 """AWS's error -> what an operator does."""
 
 
+def region_of(variable: str, place: str) -> str:
+    """Return the region that an ARN names; empty for a key id. Raises Misconfigured for anything else; asks nobody."""
+    named = PLACE.fullmatch(place)
+    if named is None:
+        raise Misconfigured(
+            f"{variable}: {place!r} is no key id or ARN of a key: write aws-kms:KEY-ID or "
+            "aws-kms:arn:aws:kms:REGION:ACCOUNT:key/KEY-ID (an alias may come to mean another key)"
+        )
+    return named[1] or ""
+
+
 class AwsKmsKey:
     """One key of AWS KMS. Its public key is read once; the address of a key of KMS never changes."""
 
@@ -59,15 +70,10 @@ class AwsKmsKey:
         Raises Misconfigured where the key is not one that signs Ethereum transactions or may not be used, Retryable.
         """
         self.variable, self.place = variable, place
-        named = PLACE.fullmatch(place)
-        if named is None:
-            raise Misconfigured(
-                f"{variable}: {place!r} is no key id or ARN of a key: write aws-kms:KEY-ID or "
-                "aws-kms:arn:aws:kms:REGION:ACCOUNT:key/KEY-ID (an alias may come to mean another key)"
-            )
+        region = region_of(variable, place)
         self._kms = aws.JsonService(
             "kms",
-            region=named[1] or aws.region(),
+            region=region or aws.region(),
             endpoint=os.environ.get("AWS_ENDPOINT_URL_KMS", ""),
             seconds=SECONDS,
         )
@@ -95,11 +101,12 @@ class AwsKmsKey:
 
     def _read_address(self) -> str:
         answer = self._ask("GetPublicKey", {"KeyId": self.place})
-        for field, wanted in (("KeySpec", SPEC), ("KeyUsage", USAGE)):
-            if answer.get(field) != wanted:
+        spec = answer.get("KeySpec") or answer.get("CustomerMasterKeySpec")  # the older name, which remains
+        for field, found, wanted in (("KeySpec", spec, SPEC), ("KeyUsage", answer.get("KeyUsage"), USAGE)):
+            if found != wanted:
                 raise Misconfigured(
-                    f"{self.variable}: the {field} of {self.place} is {answer.get(field)!r}: create a key of spec "
-                    f"{SPEC} with usage {USAGE}"
+                    f"{self.variable}: the {field} of {self.place} is {found!r}: create a key of spec {SPEC} with "
+                    f"usage {USAGE}"
                 )
         if not str(answer.get("KeyId")).endswith(self.place.rpartition("/")[2]):
             raise Misconfigured(

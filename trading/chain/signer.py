@@ -40,8 +40,19 @@ from trading.chain.signatures import LocalKey, SigningKey
 from trading.chain.signatures import Signed as Signed
 from trading.chain.signatures import Unsigned as Unsigned
 
-SERVICES: Mapping[str, Callable[[str, str], SigningKey]] = {"aws-kms": kms.open_key}
-"""Scheme of a key that a service holds -> opens it, given the variable that names it and what follows the scheme."""
+
+@dataclass(frozen=True, slots=True)
+class KeyService:
+    """A service that holds keys. Both functions take the variable that names a key, and what follows the scheme."""
+
+    open: Callable[[str, str], SigningKey]
+    """Returns the key, whose address the service was asked for."""
+    check: Callable[[str, str], object]
+    """Raises Misconfigured where no key can have that name; asks nobody."""
+
+
+SERVICES: Mapping[str, KeyService] = {"aws-kms": KeyService(kms.open_key, kms.region_of)}
+"""Scheme in the variable -> the service."""
 PLAINTEXT = ("EXECUTOR_KEY", "EXECUTOR_PRIVATE_KEY", "PRIVATE_KEY")
 """Variables that commonly hold a plaintext key. Outside the local chain a process with one of them does not start."""
 MIN_PASSWORD_LENGTH = 12
@@ -55,6 +66,8 @@ COSTS = {"scrypt": ("n", "r", "p"), "pbkdf2": ("c",)}
 MAX_COST = {"scrypt": 2**23, "pbkdf2": 10**7}
 """Maximum product: scrypt then needs 1 GB. geth and ethers use 2**21 and 2**18."""
 KEY_BYTES = 32
+PUBLIC = 0
+"""Stands for any chain but the local one."""
 KNOWN_ACCOUNTS = 20
 OPEN_SELECTOR = keccak(text="open_position(address,bytes32,address,uint256,uint256,uint256)")[:4]
 CLOSE_SELECTOR = keccak(text="close_position(address,bytes32,uint256,uint256,uint256)")[:4]
@@ -174,7 +187,7 @@ def _service_of(source: KeySource) -> tuple[str, str] | None:
 def _service_key(source: KeySource) -> SigningKey | None:
     """Return the key that a service holds; None for a keystore. Raises `Misconfigured`, Retryable."""
     service = _service_of(source)
-    return SERVICES[service[0]](source.keystore, service[1]) if service else None
+    return SERVICES[service[0]].open(source.keystore, service[1]) if service else None
 
 
 def kind_of(source: KeySource = CURRENT) -> str:
@@ -323,8 +336,9 @@ def check_boot(chain_id: int, sources: Collection[KeySource] = ()) -> None:
     if bare := [name for name in PLAINTEXT if os.environ.get(name)]:
         raise Misconfigured(f"{bare[0]} holds a plaintext key: unset it and use an encrypted keystore")
     for source in sources or _sources():
-        if _service_of(source):
-            continue  # KMS makes its keys itself, and has no password
+        if service := _service_of(source):  # it makes its keys itself, and has no password
+            SERVICES[service[0]].check(source.keystore, service[1])
+            continue
         if keystore(source).get("address") and executor_address(source) in _known_addresses():
             raise Misconfigured(
                 f"{source.keystore}: this is a default key of anvil, which is public: use a key of your own"
@@ -333,6 +347,12 @@ def check_boot(chain_id: int, sources: Collection[KeySource] = ()) -> None:
             raise Misconfigured(
                 f"{source.password_file}: the keystore's password has fewer than {MIN_PASSWORD_LENGTH} characters"
             )
+
+
+def check_public_keys() -> None:
+    """Check the keys of this process, if it has any, as a worker on a public chain does. Raises `Misconfigured`."""
+    if sources := configured_sources():
+        check_boot(PUBLIC, sources)
 
 
 def open_signers(chain_id: int, policy: SigningPolicy, per_minute: int) -> dict[str, Signer]:

@@ -1,19 +1,30 @@
 """The executor's key in AWS KMS: which keys are taken, which signatures, and what each failure means."""
 
 import base64
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
+from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from django.core.checks import registry as check_registry
+from django.core.management import call_command
 from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.core.secret_values import key_files, resolve
+from maxxit.reports.checks import executors
 from tests.chain.sending.kms import SILENT, Key, Kms, der, fake_kms
 from tests.chain.sending.test_signer import LOCAL, POLICY, REAL, SAFE, transaction
+from tests.chain.sending.test_signer import own_key as own_key
+from trading.apps import check_executor_keys
+from trading.chain import chains
+from trading.chain import kms as kms_module
 from trading.chain.signatures import ORDER, address_of, signed_by_service
 from trading.chain.signer import Signer, check_boot, executor_address, kind_of, open_deployer, open_signers
 
@@ -235,3 +246,75 @@ def test_a_key_of_kms_is_no_file_has_no_password_and_creates_contracts_too(
     monkeypatch.setenv("PRIVATE_KEY", "0x01")
     with pytest.raises(Misconfigured, match="PRIVATE_KEY holds a plaintext key"):
         check_boot(REAL)
+
+
+# -- what people see of it
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let config/chains.yaml name an executor for the chain that is traded on."""
+
+    def name(address: str) -> None:
+        places = SimpleNamespace(executor=address)
+        monkeypatch.setattr(chains, "contracts", lambda stanza: places)
+
+    return name
+
+
+def test_the_command_and_doctor_show_kind_and_address_of_each_key(
+    kms: Kms, key: Key, named: Callable[[str], None], own_key: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`own_key` sets a keystore, which is the previous key here."""
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_KEYSTORE", os.environ["EXECUTOR_KEYSTORE"])
+    monkeypatch.setenv("EXECUTOR_KEYSTORE", f"aws-kms:{key.arn}")
+    named(key.address)
+    old = Account.from_key(own_key).address
+    out = StringIO()
+    call_command("safe", "executor", json=True, stdout=out)
+    assert json.loads(out.getvalue()) == [
+        {"variable": "EXECUTOR_KEYSTORE", "kind": "aws-kms", "address": key.address, "problem": ""},
+        {"variable": "EXECUTOR_PREVIOUS_KEYSTORE", "kind": "keystore", "address": old, "problem": ""},
+    ]
+    assert [(one.name, one.ok) for one in executors()] == [
+        ("executor:aws-kms", True),
+        ("executor:keystore", True),
+    ]
+    assert next(executors()).detail == f"EXECUTOR_KEYSTORE: aws-kms, {key.address}"
+    assert kms.signed == []
+
+
+def test_a_key_that_the_configuration_does_not_name_or_kms_refuses_is_red(
+    kms: Kms, key: Key, named: Callable[[str], None]
+) -> None:
+    named(SAFE)
+    [check] = executors()
+    assert not check.ok
+    assert f"names {SAFE}, but this process signs with {key.address}" in check.detail
+    with pytest.raises(SystemExit) as end:
+        call_command("safe", "executor", stdout=StringIO())
+    assert end.value.code == 1
+    key.state = "Disabled"
+    kms_module.open_key.cache_clear()
+    [check] = executors()
+    assert "enable the key" in check.detail
+
+
+def test_a_process_without_a_key_has_no_such_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EXECUTOR_KEYSTORE", raising=False)
+    assert list(executors()) == []
+    out = StringIO()
+    call_command("safe", "executor", stdout=out)
+    assert "this environment has no executor's key" in out.getvalue()
+    assert check_executor_keys() == []
+
+
+def test_check_deploy_refuses_what_may_not_sign_on_a_public_chain_and_asks_nobody(
+    kms: Kms, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check_executor_keys in check_registry.registry.deployment_checks
+    assert check_executor_keys() == []
+    monkeypatch.setenv("EXECUTOR_PREVIOUS_KEYSTORE", "aws-kms:alias/executor")
+    [error] = check_executor_keys()
+    assert "EXECUTOR_PREVIOUS_KEYSTORE: 'alias/executor' is no key id" in error.msg
+    assert kms.requests == []

@@ -13,8 +13,8 @@ from tests.chain.sending.test_outbox import wire as wire
 from tests.chain.sending.test_safe_flow import Pipeline
 from tests.chain.sending.test_safe_flow import pipeline as pipeline
 from tests.chain.sending.test_safes import as_signed
-from tests.chain.sending.test_stops_stay import buy, signers, stopped_out
-from trading.chain import outbox
+from tests.chain.sending.test_stops_stay import signers
+from trading.chain import chains, outbox
 from trading.chain.models import ChainAttempt, ChainTransaction
 from trading.chain.signer import Signed, Unsigned
 from trading.venues.safe import plans, safes
@@ -48,27 +48,30 @@ def test_from_a_keystore_to_kms_and_on_to_another_key_of_kms(
     pipeline: Pipeline, kms: Kms, executor_keystore: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As docs/runbook.md says: the old key signs until the owners' signature is on chain."""
+    at_once = chains.terms().model_copy(update={"loosen_delay": 0})  # another executor counts as looser
+    monkeypatch.setattr(chains, "terms", lambda: at_once)
     old = pipeline.world.accounts["executor"]
-    first = new_key(kms, pipeline.trader, monkeypatch)
+    trader = pipeline.trader
+    first = new_key(kms, trader, monkeypatch)
     previous(str(executor_keystore), monkeypatch)
+    trader.venue = venue("safe")
     planned = plans.plan(pipeline.deployment)
-    buy(pipeline)
+    assert trader.trade("open", "0.02").state == "filled"
     pipeline.world.execute_as_owner(as_signed(planned.transaction))
     assert safes.check(pipeline.deployment) == []
-    assert stopped_out(pipeline)
+    assert trader.trade("close", "0.02").state == "filled"
     assert signers() == [old, first]
 
     previous(f"aws-kms:{next(iter(kms.keys.values())).arn}", monkeypatch)
-    second = new_key(kms, pipeline.trader, monkeypatch)
-    pipeline.market("1")
+    second = new_key(kms, trader, monkeypatch)
+    trader.venue = venue("safe")
+    assert trader.venue.executors == (second, first)
     planned = plans.plan(pipeline.deployment)
-    assert pipeline.trader.problem() == ""  # the first key of KMS signs on meanwhile
+    assert trader.trade("open", "0.02").state == "filled"
     pipeline.world.execute_as_owner(as_signed(planned.transaction))
     assert safes.check(pipeline.deployment) == []
-    assert venue("safe").executors == (second, first)
-    report = pipeline.trader.trade()
-    assert report.state == "filled"
-    assert signers() == [old, first, second]
+    assert trader.trade("close", "0.02").state == "filled"
+    assert signers() == [old, first, first, second]
 
 
 class Killed(BaseException):
@@ -82,7 +85,9 @@ def trading(
     """A Safe whose policy names a key of KMS."""
     address = new_key(kms, trader, monkeypatch)
     trader.lab.set_policy(executor=address)
-    store_plan(trader.lab)
+    plan = store_plan(trader.lab)
+    plan.policy["executor"] = address
+    plan.save()
     return trader, wire
 
 

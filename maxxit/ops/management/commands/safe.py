@@ -16,9 +16,11 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.commands import EMPTY, OpsCommand, by_option, count, decimal_number, operator, whole
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.core.money import brief, plain, usdc
+from maxxit.market.venues import venues
 from maxxit.reports.safes.wallet import Wallet, wallets
 from trading.chain import chains
-from trading.chain.signer import PASSWORD, write_keystore
+from trading.chain.executor_keys import executor_keys
+from trading.chain.signer import KEYSTORE, PASSWORD, write_keystore
 from trading.deployments import safe_limits, wallet_setup
 from trading.venues.gmx.limits import CHOICE
 from trading.venues.safe import plans, safes, verify
@@ -41,6 +43,7 @@ class Command(OpsCommand):
         "verify": "compare the chain with the plan; entries need both to agree",
         "revoke": "print the transaction that revokes the module",
         "keystore": "create the executor's key as an encrypted file",
+        "executor": "print where the executor's keys of this environment are, and their addresses",
     }
     unverified = False
 
@@ -71,7 +74,7 @@ class Command(OpsCommand):
             )
         elif action == "keystore":
             parser.add_argument("path", type=Path, help="path of the encrypted file")
-        else:
+        elif action != "executor":
             parser.add_argument("--deployment", type=count, required=True, help="its id")
         if action == "limits":
             parser.add_argument("--max-trade", type=decimal_number, help="spot: USDC of one order")
@@ -279,6 +282,20 @@ class Command(OpsCommand):
         address = write_keystore(options["path"], secrets.token_bytes(32), password)
         self.say(f"{options['path']} holds the key of {address}; send it ETH for gas", "SUCCESS")
         return {"address": address, "path": str(options["path"])}
+
+    def _executor(self, options: dict[str, Any]) -> Any:
+        traded = {str(venue.options["chain"]) for venue in venues().values() if "chain" in venue.options}
+        keys = executor_keys(traded)
+        for key in keys:
+            self.say(str(key), "WARNING" if key.problem else "SUCCESS")
+            if key.problem:
+                self.say(key.problem, "WARNING")
+        if not keys:
+            self.say(
+                f"{KEYSTORE} is not set: this environment has no executor's key, as all but the signing workers"
+            )
+        self.unverified = any(key.problem for key in keys)
+        return [key.as_json() for key in keys]
 
 
 def _deployment(options: dict[str, Any]) -> Deployment:
