@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from eth_account import Account
 from moto import mock_aws
+from moto.kms.utils import ECDSAPrivateKey
 
 from tests.conformance.conftest import Fakes
 
@@ -124,7 +125,13 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("named", ["id", "ARN"])
-def test_our_client_signs_with_a_key_of_moto(fakes: Fakes, moto: tuple[Any, str], named: str) -> None:
+def test_our_client_signs_with_a_key_of_moto(
+    fakes: Fakes, moto: tuple[Any, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto does not know MessageType DIGEST and hashes what it is given: here its hash is replaced by none."""
+    monkeypatch.setattr(
+        ECDSAPrivateKey, "_ECDSAPrivateKey__hash_algorithm", lambda *_: Prehashed(hashes.SHA256())
+    )
     kms, url = moto
     made = kms.create_key(KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
     for _ in range(4):
@@ -155,6 +162,13 @@ def test_our_client_refuses_other_keys_of_moto(
     with pytest.raises(
         RuntimeError, match=f"Misconfigured: EXECUTOR_KEYSTORE: the KeySpec of .* is '{spec}'"
     ):
+        fakes.kms_sign(key=made["KeyId"], url=url)
+
+
+def test_a_service_that_hashes_the_digest_again_is_refused(fakes: Fakes, moto: tuple[Any, str]) -> None:
+    kms, url = moto
+    made = kms.create_key(KeySpec="ECC_SECG_P256K1", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
+    with pytest.raises(RuntimeError, match=r"signature is not that of 0x\w+: nothing is sent"):
         fakes.kms_sign(key=made["KeyId"], url=url)
 
 
