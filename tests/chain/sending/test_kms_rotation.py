@@ -140,7 +140,10 @@ def test_while_kms_does_not_answer_nothing_is_signed_and_then_it_is(
 ) -> None:
     trader, _ = trading
     prepared = trader.venue.prepare(trader.request())
-    trader.venue.signers  # noqa: B018  # the public key is read
+    kms.faults.append(SILENT)
+    with pytest.raises(Retryable, match="the executor's key could not be asked for"):
+        trader.problem()
+    assert trader.problem() == ""  # the public key is read from now on
     kms.faults.extend([SILENT, "ThrottlingException"])
     for _ in range(2):
         with pytest.raises(Retryable, match=r"AWS KMS|127\.0\.0\.1"):

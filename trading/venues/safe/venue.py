@@ -250,11 +250,12 @@ class SafeVenue(SafeAccess, Venue):
         [now] = verify.tradable(self.chain, self.places.module, [(account, token.address)]).values()
         problem = self._problem(deployment, account, symbol, purpose, now)
         if problem is None:
-            raise Retryable(f"the Safe {account} could not be read: {now}")
+            why = now if isinstance(now, Exception) else "the executor's key could not be asked for"
+            raise Retryable(f"the Safe {account} could not be read: {why}")
         return problem
 
     def _problem(self, deployment: int, account: str, symbol: str, purpose: str, now: Readable) -> str | None:
-        """Return the reason code of the Safe's objection, empty for none; None where the chain could not be read."""
+        """Return the reason code of the Safe's objection, empty for none; None where it could not be found out."""
         if purpose == Purpose.OPEN and (code := self._entry_problem(deployment, account, symbol)):
             return code
         if isinstance(now, Fault):
@@ -262,7 +263,12 @@ class SafeVenue(SafeAccess, Venue):
         if isinstance(now, Retryable):
             log.warning("venue_not_read", venue=self.name, account=account, error=str(now))
             return None
-        return verify.closing_problem(now.permission, self.executors)
+        try:
+            executors = self.executors
+        except Retryable as error:  # a key service that does not answer
+            log.warning("executor_not_read", venue=self.name, account=account, error=str(error))
+            return None
+        return verify.closing_problem(now.permission, executors)
 
     # -- helpers
 
