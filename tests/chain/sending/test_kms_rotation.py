@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -18,6 +19,7 @@ from trading.chain import chains, outbox
 from trading.chain.models import ChainAttempt, ChainTransaction
 from trading.chain.signer import Signed, Unsigned
 from trading.venues.safe import plans, safes
+from trading.venues.safe.venue import SafeVenue
 from trading.wiring import venue
 
 pytestmark = [pytest.mark.chain, pytest.mark.django_db(transaction=True)]
@@ -54,7 +56,7 @@ def test_from_a_keystore_to_kms_and_on_to_another_key_of_kms(
     trader = pipeline.trader
     first = new_key(kms, trader, monkeypatch)
     previous(str(executor_keystore), monkeypatch)
-    trader.venue = venue("safe")
+    trader.venue = cast(SafeVenue, venue("safe"))
     planned = plans.plan(pipeline.deployment)
     assert trader.trade("open", "0.02").state == "filled"
     pipeline.world.execute_as_owner(as_signed(planned.transaction))
@@ -64,7 +66,7 @@ def test_from_a_keystore_to_kms_and_on_to_another_key_of_kms(
 
     previous(f"aws-kms:{next(iter(kms.keys.values())).arn}", monkeypatch)
     second = new_key(kms, trader, monkeypatch)
-    trader.venue = venue("safe")
+    trader.venue = cast(SafeVenue, venue("safe"))
     assert trader.venue.executors == (second, first)
     planned = plans.plan(pipeline.deployment)
     assert trader.trade("open", "0.02").state == "filled"
