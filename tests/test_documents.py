@@ -358,6 +358,7 @@ def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> Non
         ("push services", "pywebpush", "http-ece", "py-vapid"),
         ("Langfuse", "langfuse"),
         ("OTLP over HTTP", "opentelemetry-proto", "opentelemetry-exporter-otlp-json-http"),
+        ("AWS KMS", "boto3", "moto"),
         ("Kubernetes, KEDA", "kubernetes-validate", "@kubernetes-models/keda"),
         ("performance figures", "empyrical-reloaded"),
     ):
