@@ -26,7 +26,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from maxxit.core import clock, correlation
-from maxxit.core.errors import Rejected, Retryable, StaleState, Unknown
+from maxxit.core.errors import Misconfigured, Rejected, Retryable, StaleState, Unknown
 from maxxit.core.money import ZERO, plain
 from maxxit.events.record import advance, record
 from maxxit.evm.facts import Receipt
@@ -387,6 +387,7 @@ def _cancel_earlier_nonces(
         except (
             Retryable,
             Unknown,
+            Misconfigured,  # of a key service
         ) as error:  # the next call tries again; `tx` is broadcast anyway
             log.warning("nonce_not_cleared", transaction=held.pk, error=str(error))
         waited = clock.now() - min(held.attempts.values_list("created_at", flat=True))

@@ -16,6 +16,7 @@ from tests.chain.sending.test_safe_flow import pipeline as pipeline
 from tests.chain.sending.test_safes import as_signed
 from tests.chain.sending.test_stops_stay import signers
 from trading.chain import chains, outbox
+from trading.chain.kms import open_key
 from trading.chain.models import ChainAttempt, ChainTransaction
 from trading.chain.signer import Signed, Unsigned
 from trading.venues.safe import plans, safes
@@ -153,3 +154,21 @@ def test_while_kms_does_not_answer_nothing_is_signed_and_then_it_is(
         assert trader.tx(prepared.ref).state == "planned"
     trader.venue.send(prepared)
     assert (trader.tx(prepared.ref).state, trader.tx(prepared.ref).nonce) == ("final", 0)
+
+
+@pytest.mark.parametrize("fault", [SILENT, "AccessDeniedException"])
+def test_what_is_signed_is_followed_to_its_end_by_a_process_that_cannot_open_the_key(
+    kms: Kms, trading: tuple[SafeTrader, Proxy], fault: str
+) -> None:
+    trader, wire = trading
+    wire.script = {"eth_sendRawTransaction": ["lost"]}
+    prepared = trader.venue.prepare(trader.request())
+    with pytest.raises(Unknown):
+        trader.venue.send(prepared)
+    del trader.venue.signers  # a process that has just started
+    open_key.cache_clear()
+    kms.faults.extend([fault] * 2)
+    report = trader.venue.find(prepared.ref)
+    assert report is not None
+    assert report.state == "filled"
+    assert len(kms.faults) < 2, "the key was asked for"

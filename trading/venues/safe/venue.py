@@ -384,10 +384,17 @@ class SafeVenue(SafeAccess, Venue):
         entry_stops.note_failure(self.stanza.chain_id, tx.terms["safe"], self.stanza.reverts_before_stop)
 
     def _signer_of(self, tx: ChainTransaction) -> Signer | None:
-        """Return the key that signed it, for fee bumps; None where this process does not have it."""
+        """Return the key that signed it, for fee bumps; None where this process does not have it or cannot open it.
+
+        What is signed already is followed without its key.
+        """
         if tx.signer is None or not has_keystore():
             return None
-        return self.signers.get(tx.signer.address)
+        try:
+            return self.signers.get(tx.signer.address)
+        except (Retryable, Misconfigured) as error:
+            log.error("executor_not_opened", venue=self.name, transaction=tx.pk, error=str(error))
+            return None
 
 
 def _terms(request: Request, places: chains.Contracts) -> dict[str, Any]:
