@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0016_volatility_stops'),
+        ('agents', '0001_squashed'),
     ]
 
     operations = [
