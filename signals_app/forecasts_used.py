@@ -21,6 +21,8 @@ def forecasts_used(risk_model: Mapping[str, Any], size_model: Mapping[str, Any])
         found.append(f"Stop loss: {_stop(stop)}")
     if size := size_model.get("volatility"):
         found.append(f"Size: {_size(size)}")
+    if risk := risk_model.get("risk_inputs"):
+        found.append(f"Risk score: {_risk(risk['forecast'])}")
     return found
 
 
@@ -49,6 +51,20 @@ def _size(used: Mapping[str, Any]) -> str:
     return (
         f"{Decimal(used['scale']) * 100:.1f} % of that of the preset: target volatility {used['target_pct']} %, "
         f"forecast {used['sigma_pct']} % over {used['horizon_hours']} h, by model {used['model']} at {used['at']}"
+    )
+
+
+def _risk(used: Mapping[str, Any]) -> str:
+    if "reason" in used:
+        return f"without its parts of volatility and expected shortfall ({_why(used)})"
+    sigma, low, high = (Decimal(used[name]) * 100 for name in ("sigma", "q10", "q90"))
+    return (
+        (
+            f"forecast volatility {sigma:.2f} %, 80 % of the returns from {low:+.2f} to {high:+.2f} % over "
+            f"{used['horizon_hours']} h, by model {used['model']} at {used['at']}"
+        )
+        .replace("from -", "from −")
+        .replace("to -", "to −")
     )
 
 

@@ -24,7 +24,7 @@ from maxxit.llm.ask import ask
 from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import VenuePolicy, venue_policy
-from signals_app import decision_inputs, score, stops
+from signals_app import decision_inputs, risk_inputs, score, stops
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
 from signals_app.evidence.posts import shares
@@ -179,6 +179,7 @@ def _consider(
     used = {
         "inputs": decision_inputs.as_json(limits, calls, social, review, forecast),
         **({"stop": stop} if stop else {}),
+        **risk_inputs.read(token, listed_on(agent.venue), policy, facts.at),
     }
     stored = _store(agent, token, facts, decision, size, used, expires_at)
     return decision if stored else _bucket_taken(facts)

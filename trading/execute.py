@@ -76,7 +76,7 @@ class PlacementCounts:
             self.waiting += 1
         elif verdict is HELD:
             self.held += 1
-        elif verdict.reason == Reason.AWAITING_CONFIRMATION:
+        elif verdict.reason in confirmation.ASKS:
             self.unconfirmed += 1
         else:
             self.blocked[verdict.reason] = self.blocked.get(verdict.reason, 0) + 1
@@ -187,6 +187,7 @@ def _reserve(
     placed: list[Placed] = []
     transitions: list[Transition] = []
     unconfirmed: list[int] = []
+    reviews: dict[int, dict[str, str]] = {}
     with transaction.atomic():
         limits.lock([order.account for order in orders], platform=orders[0].purpose == Purpose.OPEN)
         facts = _read_facts(orders, policy, shares)
@@ -197,8 +198,10 @@ def _reserve(
             if verdict.allowed:
                 verdict = checks.check(of_order, facts.policy(order))
             prepared = None
-            if verdict.reason == Reason.AWAITING_CONFIRMATION:
+            if verdict.reason in confirmation.ASKS:
                 unconfirmed.append(order.pk)
+                if verdict.reason == Reason.PENDING_REVIEW:
+                    reviews[order.pk] = verdict.as_json()
             elif not verdict.allowed:
                 transitions.append(_blocked(order, verdict, of_order))
             elif order.closes_id in resting:
@@ -212,7 +215,7 @@ def _reserve(
                 transitions.append(transition)
             placed.append(Placed(order, verdict, prepared))
         moved = advance_each(transitions, locked=True)
-        confirmation.mark(unconfirmed)
+        confirmation.mark(unconfirmed, reviews)
         if orders[0].purpose == Purpose.OPEN:
             served = {one.row.deployment_id: one.row.pk for one in moved if one.new == OrderState.SENDING}
             bulk.update(Deployment, list(served), {"last_entry": list(served.values())})

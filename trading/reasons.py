@@ -373,6 +373,43 @@ class Reason(CodedReason):
         "its owner did not confirm the entry before the signal expired",
         f"confirm in time on the page Entries awaiting your confirmation, or ask for no confirmation: {LIMITS}",
     )
+    PENDING_REVIEW = (
+        "pending_review",
+        CUSTOMER,
+        "the entry's risk score is so high that its owner decides",
+        f"confirm or decline it on the page Entries awaiting your confirmation; risk_score.review_from in {RISK}",
+    )
+    RISK_POSITION = (
+        "risk_position",
+        STAFF,
+        "the entry is too large a part of the account for the risk score",
+        f"risk_score.max_position_pct in {RISK}, or a smaller sizing preset of the agent",
+    )
+    RISK_VOLATILITY = (
+        "risk_volatility",
+        STAFF,
+        "the forecast volatility of the token is above the limit of the risk score",
+        f"risk_score.max_volatility_pct in {RISK}",
+    )
+    RISK_CONFIDENCE = (
+        "risk_confidence",
+        STAFF,
+        "the signal's confidence is below the limit of the risk score",
+        f"risk_score.min_signal_confidence in {RISK}",
+    )
+    CORRELATION_SPIKE = (
+        "correlation_spike",
+        STAFF,
+        "the token moves nearly as one that the account holds",
+        f"risk_score.max_correlation in {RISK}",
+    )
+    RISK_SCORE_UNREADABLE = (
+        "risk_score_unreadable",
+        STAFF,
+        "the risk score could not be computed: the order has no signal, or its account no readable equity",
+        "`manage.py doctor`; the cause is in the log",
+        True,
+    )
     OWNER_DAILY_LIMIT = (
         "owner_daily_limit",
         CUSTOMER,

@@ -356,6 +356,9 @@ class WaitingOut(Schema):
     notional_usd: str | None
     capital_usd: str | None
     capital_share: str | None
+    review: Annotated[
+        dict[str, str] | None, Field(description="risk score and the limit from which on the owner decides")
+    ]
     exits: PlannedExitsOut | None
     created_at: str
     expires_at: str | None

@@ -45,6 +45,7 @@ REFUSED: Mapping[str, str] = {
     "liquidation_warning": "needs leverage, which the fast backtest does not represent",
     "loosen_after_seconds": "delays changes of limits, which a backtest does not make",
     "order_deadline_seconds": "concerns orders that arrive late, which a paper venue has not",
+    "risk_score": OF_FORECASTS,
     "platform": "scales crowds of many accounts, which the fast backtest does not represent",
 }
 """Key, or the beginning of keys -> why the fast path does not take it."""

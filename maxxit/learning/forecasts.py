@@ -38,6 +38,37 @@ class Direction:
     """When its newest hour ended, UTC."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A usable forecast of the spread of the return of one symbol."""
+
+    sigma: float
+    """Standard deviation of the return over the horizon, a fraction."""
+    q10: float
+    """10 % quantile of the return."""
+    q90: float
+    """90 % quantile."""
+    horizon_hours: int
+    model: int
+    at: datetime
+    """When its newest hour ended, UTC."""
+
+
+Q10, Q90 = 1, 5
+"""Places of the quantiles in `Forecast.quantiles` (`maxxit.learning.statistics.LEVELS`)."""
+
+
+def tail(symbol: str, horizon: int, at: datetime) -> Tail | NoForecast:
+    """Return the newest forecast of the volatility model that serves with its quantiles, or why there is none."""
+    found = _newest("volatility", [symbol], horizon, at)[symbol]
+    if isinstance(found, NoForecast):
+        return found
+    quantiles = found.quantiles
+    if len(quantiles) <= Q90 or not math.isfinite(quantiles[Q10] + quantiles[Q90]):
+        return NoForecast.UNUSABLE
+    return Tail(found.sigma, quantiles[Q10], quantiles[Q90], horizon, found.model_id, found.at)
+
+
 def volatility(symbol: str, horizon: int, at: datetime) -> Volatility | NoForecast:
     """Return the newest forecast of the model that serves, as known at `at` (UTC), or why there is none."""
     found = _newest("volatility", [symbol], horizon, at)[symbol]

@@ -205,6 +205,7 @@ def _unsupported() -> list[str]:
         "entries that owners confirm": Deployment.objects.filter(confirm_entries=True).exists(),
         "a kill switch": KillSwitch.objects.exists(),
         "paused exits": ExitPause.objects.exists(),
+        "risk scores": risk_limits().risk_score.enabled,
         "sizes by volatility targets": any(agent.volatility_target_pct for agent in _agents()),
     }
     for name, venue in venues.items():

@@ -57,6 +57,22 @@ SIZE = {
             {},
             ["Stop loss: the fixed percent, without a forecast (of_an_older_release)"],
         ),
+        (
+            {"risk_inputs": {"forecast": DIRECTION | {"q10": "-0.05", "q90": "0.06"}, "correlations": {}}},
+            {},
+            [
+                "Risk score: forecast volatility 3.10 %, 80 % of the returns from −5.00 to +6.00 % over 24 h, by "
+                "model 7 at 2026-03-02T10:00:00.000Z"
+            ],
+        ),
+        (
+            {"risk_inputs": {"forecast": {"reason": "no_forecast"}}},
+            {},
+            [
+                "Risk score: without its parts of volatility and expected shortfall (no_forecast: the model that "
+                "serves has no forecast of the token yet)"
+            ],
+        ),
     ],
 )
 def test_each_forecast_that_was_used_or_lacking_is_named(

@@ -1,9 +1,11 @@
 """Entries that wait for their owner's confirmation: confirm, decline, and whether a deployment asks at all.
 
-Such an entry stays planned with the reason `awaiting_confirmation`, takes no place in the queue, and expires with its
+An entry waits because its deployment asks for each, or because its risk score is high: `pending_review`, the order's
+`verdict`. It stays planned with the reason `awaiting_confirmation`, takes no place in the queue, and expires with its
 signal as `not_confirmed`. A confirmed one passes every check like any other entry.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.db import transaction
@@ -46,10 +48,10 @@ def confirm(order: Order, *, by: str) -> bool:
             return False
         _require_answerable(locked)
         now = clock.now()
-        Order.objects.filter(pk=locked.pk).update(confirmed_at=now, reason="", updated_at=now)
+        Order.objects.filter(pk=locked.pk).update(confirmed_at=now, reason="", verdict={}, updated_at=now)
         record("order.confirmed", locked, by=by)
         wake.after_commit("orders.waiting")
-    order.confirmed_at, order.reason = now, ""
+    order.confirmed_at, order.reason, order.verdict = now, "", {}
     return True
 
 
@@ -98,8 +100,16 @@ def ask(deployment: Deployment, on: bool, *, by: str) -> int:
     return planned.filter(reason=Reason.AWAITING_CONFIRMATION).count()
 
 
-def mark(ids: list[int]) -> None:
-    """Let planned entries wait for their owners' yes, with an event for each. Call it in a transaction."""
+ASKS = frozenset({Reason.AWAITING_CONFIRMATION, Reason.PENDING_REVIEW})
+"""Reasons of a check that let an entry wait for its owner's yes."""
+
+
+def mark(ids: list[int], reviews: Mapping[int, Mapping[str, str]] | None = None) -> None:
+    """Let planned entries wait for their owners' yes, with an event for each. Call it in a transaction.
+
+    Args:
+        reviews: order -> the verdict `pending_review` on it, which is stored with the order and in its event.
+    """
     if not ids:
         return
     rows = Order.objects.select_for_update(no_key=True).filter(
@@ -109,10 +119,17 @@ def mark(ids: list[int]) -> None:
     Order.objects.filter(pk__in=[pk for pk, _, _ in asked]).update(
         reason=Reason.AWAITING_CONFIRMATION, updated_at=clock.now()
     )
+    verdicts = {pk: dict(verdict) for pk, verdict in (reviews or {}).items()}
+    for pk, _, _ in asked:
+        if pk in verdicts:
+            Order.objects.filter(pk=pk).update(verdict=verdicts[pk])
     record_all(
         "order.awaiting_confirmation",
         Order,
-        ((pk, corr, {"owner_id": owner} if owner else {}) for pk, corr, owner in asked),
+        (
+            (pk, corr, ({"owner_id": owner} if owner else {}) | verdicts.get(pk, {}))
+            for pk, corr, owner in asked
+        ),
     )
 
 

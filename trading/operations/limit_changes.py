@@ -61,7 +61,8 @@ def limits_by_key(policy: RiskPolicy) -> dict[str, Value]:
     for symbol in all_instruments():
         own = policy.of(symbol)
         for name in SymbolLimits.model_fields:
-            source = own.account if name in type(own.account).model_fields else own
+            parts = (own.account, own.risk_score, own)
+            source = next(part for part in parts if name in type(part).model_fields)
             limits[f"symbols.{symbol}.{name}"] = _plain(getattr(source, name))
     return limits
 
@@ -118,6 +119,8 @@ def is_looser(key: str, old: Value, new: Value) -> bool:
         return is_dearer(str(old), str(new))
     if how is Stricter.FALSE:
         return bool(new) and not old
+    if how is Stricter.TRUE:
+        return bool(old) and not new
     before, after = Decimal(str(old)), Decimal(str(new))
     return after > before if how is Stricter.LOWER else after < before
 

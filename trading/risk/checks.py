@@ -11,7 +11,9 @@ from decimal import Decimal
 
 from maxxit.core.money import ZERO
 from trading.reasons import Reason
+from trading.risk import score
 from trading.risk.policy import RiskPolicy
+from trading.risk.score import RiskInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Facts:
     spendable_usd: Decimal | None = None
     expected_price: Decimal | None = None
     """USD per token, before fees, at which the venue would fill the largest order of this sizing preset."""
+    risk: RiskInputs | None = None
+    """What the risk score uses; None where it is off, or the order has no signal."""
 
 
 PASS = Verdict(True)
@@ -244,6 +248,34 @@ def check_volatility_band(facts: Facts, policy: RiskPolicy) -> Verdict:
     )
 
 
+def check_risk_score(facts: Facts, policy: RiskPolicy) -> Verdict:
+    """Check the limits of the risk score, and let an entry whose score is too high wait for its owner. Exits pass.
+
+    Without a usable forecast the limit of volatility does not apply, and the score is that of the other parts.
+    """
+    rules = policy.risk_score
+    if facts.reduces or not rules.enabled:
+        return PASS
+    inputs = facts.risk
+    if inputs is None or facts.spendable_usd is None or facts.spendable_usd <= 0:
+        return _stop(Reason.RISK_SCORE_UNREADABLE)
+    position_pct = facts.notional_usd / facts.spendable_usd * 100
+    if position_pct > rules.max_position_pct:
+        return _stop(Reason.RISK_POSITION, f"{position_pct:.2f} %", f"{rules.max_position_pct} %")
+    if inputs.tail is not None and inputs.tail.sigma * 100 > rules.max_volatility_pct:
+        return _stop(
+            Reason.RISK_VOLATILITY, f"{inputs.tail.sigma * 100:.2f} %", f"{rules.max_volatility_pct} %"
+        )
+    if inputs.confidence < rules.min_signal_confidence:
+        return _stop(Reason.RISK_CONFIDENCE, f"{inputs.confidence:.2f}", rules.min_signal_confidence)
+    if inputs.correlation is not None and inputs.correlation >= rules.max_correlation:
+        return _stop(Reason.CORRELATION_SPIKE, f"{inputs.correlation:.4f}", rules.max_correlation)
+    found = score.score(score.parts(inputs, position_pct, rules), rules)
+    if found >= rules.review_from and not inputs.reviewed:
+        return _stop(Reason.PENDING_REVIEW, f"{found:.4f}", rules.review_from)
+    return PASS
+
+
 def check_slippage(facts: Facts, policy: RiskPolicy) -> Verdict:
     """Check expected slippage: |expected price - price| <= `max_slippage_pct` of the price. Exits pass."""
     if facts.reduces or facts.price is None:
@@ -289,6 +321,7 @@ CHECKS_BEFORE_VENUE: tuple[Check, ...] = (
     check_owner,
     check_price_band,
     check_volatility_band,
+    check_risk_score,
 )
 """The checks that need no answer of the venue."""
 CHECKS: tuple[Check, ...] = (*CHECKS_BEFORE_VENUE, check_slippage, check_venue)

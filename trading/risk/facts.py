@@ -15,6 +15,7 @@ from maxxit.core.money import ZERO, usdc
 from maxxit.core.terms import OrderSide
 from maxxit.market import quotes
 from maxxit.market.instruments import all_instruments, instrument, listed_on
+from signals_app.models import Signal
 from signals_app.size import scale_of
 from trading import gate, ledger
 from trading.deployments import owner_terms
@@ -23,6 +24,7 @@ from trading.models import Fill, Order
 from trading.risk import limits
 from trading.risk.checks import Facts, GateFacts
 from trading.risk.policy import RiskPolicy
+from trading.risk.score import RiskInputs, TailForecast
 from trading.venues.base import VenueAnswer
 
 BAND_FIGURE = {"std": "volatility_pct", "ewma": "ewma_pct", "atr": "atr_pct"}
@@ -206,6 +208,28 @@ class Entries:
             held=self._holdings.held(account, order.symbol),
             venue_problem=answer.problem,
             venue_detail=answer.detail,
+            risk=self._risk(order, order.signal) if policy.risk_score.enabled and order.signal else None,
+        )
+
+    def _risk(self, order: Order, signal: Signal) -> RiskInputs:
+        """Return what the risk score of an entry uses: what its signal stores, and what its account holds now."""
+        way = 1 if order.side == OrderSide.BUY else -1
+        stored = signal.risk_model.get("risk_inputs", {})
+        forecast, correlations = stored.get("forecast", {}), stored.get("correlations", {})
+        held = self._holdings.by_account.get(order.account, {})
+        found = [
+            Decimal(correlations[symbol]) * (way if tokens > 0 else -way)
+            for symbol, tokens in held.items()
+            if symbol in correlations and instrument(symbol).round_quantity(abs(tokens))
+        ]
+        return RiskInputs(
+            side=order.position_side,
+            confidence=signal.confidence,
+            tail=TailForecast(*(Decimal(forecast[name]) for name in ("sigma", "q10", "q90")))
+            if "sigma" in forecast
+            else None,
+            correlation=max(found, default=None),
+            reviewed=order.confirmed_at is not None,
         )
 
     def reserve(self, order: Order, facts: Facts) -> None:

@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from agents.fees import Occasion, ProfitShare, Rule, misfit, not_collected
-from maxxit.core.config import Count, Percent, Policy, Seconds, Usd, load
+from maxxit.core.config import Count, Fraction, Percent, Policy, Seconds, Usd, load
 from maxxit.core.errors import Misconfigured
 from maxxit.core.money import ZERO
 from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.market.instruments import all_instruments
 from trading.perps.rules import LiquidationWarning, RoomTrigger
+
+Weight = Annotated[Decimal, Field(gt=0, le=1)]
 
 
 class AccountLimits(Policy):
@@ -174,6 +176,42 @@ class VolatilityBand(Policy):
     multiplier: Annotated[Decimal, Field(ge=Decimal("0.5"), le=20)]
 
 
+class ScoreWeights(Policy):
+    """How much each part of the risk score counts; together 1."""
+
+    position: Weight = Decimal("0.3")
+    volatility: Weight = Decimal("0.2")
+    cvar: Weight = Decimal("0.3")
+    confidence: Weight = Decimal("0.2")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ScoreWeights":
+        if (total := sum(self.model_dump().values())) != 1:
+            raise ValueError(f"the weights are {total} together; they have to be 1")
+        return self
+
+
+class RiskScore(Policy):
+    """The risk score of entries (checklist C37). Off unless `enabled`."""
+
+    enabled: bool = False
+    horizon_hours: Annotated[int, Field(ge=1, le=168)] = 24
+    """Of the volatility model whose forecast is used."""
+    max_position_pct: Percent = Decimal(2)
+    """Of the account's equity: a larger entry is blocked."""
+    max_volatility_pct: Percent = Decimal(10)
+    """Forecast standard deviation over the horizon: above it an entry is blocked."""
+    max_cvar_pct: Percent = Decimal(10)
+    """Expected shortfall of the position at which this part of the score is 1."""
+    min_signal_confidence: Fraction = Decimal("0.3")
+    """A signal below it is blocked."""
+    max_correlation: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.95")
+    """With a token that the account holds: from it on an entry is blocked."""
+    review_from: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.7")
+    """From this score on an entry waits for its owner's yes."""
+    weights: ScoreWeights = ScoreWeights()
+
+
 class Fees(Policy):
     """What the platform takes: a model of `agents.fees` for each occasion."""
 
@@ -219,6 +257,12 @@ class SymbolLimits(Policy):
     max_trade_usd: Usd | None = None
     price_band_pct: Percent | None = None
     max_slippage_pct: Percent | None = None
+    max_position_pct: Percent | None = None
+    max_volatility_pct: Percent | None = None
+    max_cvar_pct: Percent | None = None
+    min_signal_confidence: Fraction | None = None
+    max_correlation: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    review_from: Annotated[Decimal, Field(gt=0, le=1)] | None = None
 
 
 class RiskPolicy(Policy):
@@ -235,6 +279,7 @@ class RiskPolicy(Policy):
     price_band_pct: Percent
     max_slippage_pct: Percent
     volatility_band: VolatilityBand
+    risk_score: RiskScore = RiskScore()
     allow_add_to_position: bool
     order_deadline_seconds: Seconds
     sizing: dict[Preset, Sizing]
@@ -262,8 +307,13 @@ class RiskPolicy(Policy):
             return self
         given = exceptions.model_dump(exclude_none=True)
         account = {name: value for name, value in given.items() if name in AccountLimits.model_fields}
-        others = {name: value for name, value in given.items() if name not in account}
-        return self.model_copy(update=others | {"account": self.account.model_copy(update=account)})
+        of_score = {name: value for name, value in given.items() if name in RiskScore.model_fields}
+        others = {name: value for name, value in given.items() if name not in account | of_score}
+        parts = {
+            "account": self.account.model_copy(update=account),
+            "risk_score": self.risk_score.model_copy(update=of_score),
+        }
+        return self.model_copy(update=others | parts)
 
 
 class Stricter(Enum):
@@ -273,6 +323,7 @@ class Stricter(Enum):
     HIGHER = "higher"
     LEVEL = "a stricter level of the kill switch"
     FALSE = "off"
+    TRUE = "on"
     CHEAPER = "a fee rule that charges nobody more"
     UNKNOWN = "none: every change waits"
     NOT_A_LIMIT = "none: it changes at once"
@@ -286,13 +337,15 @@ STRICTER: Mapping[str, Stricter] = {
             "order_deadline_seconds", "high_pct", "medium_pct", "low_pct", "max_pct", "max_usd", "stop_loss_pct",
             "hard_stop_pct", "max_holding_minutes", "limit_pct", "limit_seconds", "limit_usd",
             "min_orders", "limit_accounts", "limit", "unknown_seconds", "in_flight_seconds", "grace_seconds",
-            "min_accounts", "unreadable_seconds",
+            "min_accounts", "unreadable_seconds", "max_position_pct", "max_volatility_pct", "max_cvar_pct",
+            "max_correlation", "review_from",
         ),
         Stricter.LOWER,
     ),
     **dict.fromkeys(
         (
             "cooldown_seconds_per_symbol", "reserve_pct", "min_usd", "loosen_after_seconds", "room_pct", "clear_pct",
+            "min_signal_confidence",
         ),
         Stricter.HIGHER,
     ),
@@ -300,6 +353,9 @@ STRICTER: Mapping[str, Stricter] = {
     "allow_add_to_position": Stricter.FALSE,
     "trade": Stricter.CHEAPER,
     "profit": Stricter.CHEAPER,
+    "enabled": Stricter.TRUE,
+    **dict.fromkeys(("position", "volatility", "cvar", "confidence"), Stricter.UNKNOWN),  # weights of the score
+    "horizon_hours": Stricter.UNKNOWN,
     "method": Stricter.UNKNOWN,
     "window_seconds": Stricter.UNKNOWN,
     **dict.fromkeys(("take_profit_pct", "trailing_activation_pct", "trailing_pct"), Stricter.NOT_A_LIMIT),

@@ -104,6 +104,9 @@ class WaitingEntry:
                 "time_exit_at": iso_utc(exits.time_exit_at),
                 "max_holding_minutes": exits.max_holding_minutes,
             },
+            "review": {name: order.verdict[name] for name in ("measured", "limit")}
+            if order.verdict
+            else None,
             "created_at": iso_utc(order.created_at),
             "expires_at": iso_utc(signal.expires_at) if signal else None,
         }

@@ -202,12 +202,20 @@ def _wait(order: Order, place: WaitingOrder | None, pace: Pace) -> Stop:
         f"order {order.pk}",
         order.reason,
         meaning,
-        place.text if place else "",
+        place.text if place else _review(order),
         limit,
         change,
         audience,
         waiting=True,
     )
+
+
+def _review(order: Order) -> str:
+    """Return why an entry is asked for, where its risk score is the cause."""
+    verdict = order.verdict
+    if verdict.get("reason") != Reason.PENDING_REVIEW:
+        return ""
+    return f"risk score {verdict['measured']}, from {verdict['limit']} on its owner decides"
 
 
 def of_order(order: Order) -> list[Stop]:

@@ -95,6 +95,8 @@ def test_nothing_looser_is_in_force_before_its_delay(steps: list[tuple[str, int,
         ("exits.signal.stop_loss_pct", D(5), D(4), False),
         ("exits.signal.hard_stop_pct", None, D(5), False),
         ("exits.signal.hard_stop_pct", D(5), None, True),
+        ("risk_score.enabled", False, True, False),
+        ("risk_score.enabled", True, False, True),
     ],
 )
 def test_a_limit_that_appears_is_stricter_except_a_stop_in_place_of_the_signals(

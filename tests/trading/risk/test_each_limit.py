@@ -108,6 +108,7 @@ BY_CHECK: dict[str, Case] = {
 
 GUARD, EXITS = "tests/positions/test_guard.py", "tests/positions/exits/test_levels.py"
 RISK, SETTLE = "tests/trading/risk/test_checks.py", "tests/trading/test_settle.py"
+SCORE = "tests/trading/risk/test_score.py"
 SIZING = "tests/trading/entries/test_sizing.py"
 ELSEWHERE: dict[str, tuple[str, str]] = {
     r"platform\.(max_orders_per_minute|max_open_orders)": (
@@ -116,6 +117,14 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"allow_add_to_position": (RISK, "test_of_any_set_of_failing_checks_the_earliest_is_the_verdict"),
     r"volatility_band\.method": (RISK, "test_the_volatility_band_is_a_multiple_of_what_the_token_moves_in_a_bar"),
     r"symbols\.\w+\.\w+": (RISK, "test_one_token_can_have_limits_of_its_own_and_the_platforms_stand"),
+    r"risk_score\.(max_position_pct|max_volatility_pct|min_signal_confidence|max_correlation|review_from)": (
+        SCORE, "test_an_entry_within_a_limit_of_the_score_goes_and_one_beyond_does_not",
+    ),
+    r"risk_score\.(max_cvar_pct|weights\.\w+)": (SCORE, "test_the_score_is_the_weighted_mean_of_its_parts"),
+    r"risk_score\.enabled": (SCORE, "test_a_score_that_is_off_blocks_nothing"),
+    r"risk_score\.horizon_hours": (
+        "tests/signals_app/test_risk_inputs.py", "test_a_signal_stores_the_forecast_and_the_correlations",
+    ),
     r"order_deadline_seconds": (SETTLE, "test_the_paper_exchange_takes_no_order_past_its_deadline"),
     r"fees\.trade": (SETTLE, "test_the_platform_fee_is_booked_once_per_trade"),
     r"fees\.profit": (
