@@ -85,3 +85,25 @@ def test_wrong_input_is_refused_with_the_fix(tmp_path: Path) -> None:
         run("train")
     with pytest.raises(CommandError, match="models list"):
         run("show", "99")
+
+
+def test_the_methods_of_volatility_bands_are_compared(candles: Path) -> None:
+    out = StringIO()
+    words = ("--symbol", "btc", "--symbol", "SOL", "--candles", str(candles))
+    call_command("calibrate-vol", *words, "--json", stdout=out)
+    data = json.loads(out.getvalue())
+    assert [fit["method"] for fit in data["symbols"]["BTC"]] == ["std", "ewma", "atr", "garch", "har"]
+    assert data["left_out"] == {"SOL": "SOL: no hour of bars"}
+    assert data["best"] in ("std", "ewma", "atr", "garch", "har")
+    assert data["volatility_band"]["method"] in ("std", "ewma", "atr")
+    assert data["in_use"] == {"method": "std", "multiplier": "2.0"}
+    out = StringIO()
+    call_command("calibrate-vol", *words, stdout=out)
+    assert "Of what config/risk.yaml takes, use volatility_band: {method: " in " ".join(
+        out.getvalue().split()
+    )
+
+
+def test_without_bars_no_band_is_recommended(candles: Path) -> None:
+    with pytest.raises(CommandError, match="no symbol has enough hours of bars: load more with `manage"):
+        call_command("calibrate-vol", "--symbol", "SOL", "--candles", str(candles))

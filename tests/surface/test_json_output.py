@@ -24,6 +24,7 @@ from trading import ledger
 Words = Callable[[World, Path], list[str]]
 ELSEWHERE = {
     "bench sweep": "tests/surface/test_bench.py, a process and a database",
+    "calibrate-vol": "tests/learning/test_commands.py, candles of weeks",
     "replay": "tests/replay/test_replay.py, a database",
     "preview": "tests/replay/test_previews.py, a database",
     **{f"backtest {action}": "tests/backtest/test_command.py, a tape" for action in
