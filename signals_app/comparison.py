@@ -47,26 +47,41 @@ class Compared:
 
 def compare(row: Comparison) -> Compared:
     """Compare on the newest posts that both have read."""
-    readings = list(row.readings.select_related("post__account").order_by("-pk")[:MOST])
-    usable = [one for one in readings if not one.error]
-    pairs = [(one, _active(one), dict(one.sides)) for one in usable]
+    readings = _readings(row)
+    found = _pairs(readings)
     groups = {
-        "both": [(one, active) for one, active, second in pairs if active and second],
-        "only_active": [(one, active) for one, active, second in pairs if active and not second],
-        "only_second": [(one, second) for one, active, second in pairs if second and not active],
+        "both": [(one, active) for one, active, second in found if active and second],
+        "only_active": [(one, active) for one, active, second in found if active and not second],
+        "only_second": [(one, second) for one, active, second in found if second and not active],
     }
     return Compared(
-        posts=len(usable),
-        failed=len(readings) - len(usable),
+        posts=len(found),
+        failed=len(readings) - len(found),
         both=len(groups["both"]),
         only_active=len(groups["only_active"]),
         only_second=len(groups["only_second"]),
-        sides_differ=sum(bool(active and second and active != second) for _, active, second in pairs),
-        agreement=agreement([(active, second) for _, active, second in pairs]),
+        sides_differ=sum(bool(active and second and active != second) for _, active, second in found),
+        agreement=agreement([(active, second) for _, active, second in found]),
         outcomes={name: _outcomes(calls) for name, calls in groups.items()},
-        differing=[one for one, active, second in pairs if active != second][:SHOWN],
+        differing=[one for one, active, second in found if active != second][:SHOWN],
         **_costs(row, readings),
     )
+
+
+Pair = tuple[ShadowReading, dict[str, str], dict[str, str]]
+
+
+def pairs(row: Comparison) -> list[Pair]:
+    """Return the newest posts that both have read, with what the reader in use and the second one called."""
+    return _pairs(_readings(row))
+
+
+def _readings(row: Comparison) -> list[ShadowReading]:
+    return list(row.readings.select_related("post__account").order_by("-pk")[:MOST])
+
+
+def _pairs(readings: Iterable[ShadowReading]) -> list[Pair]:
+    return [(one, _active(one), dict(one.sides)) for one in readings if not one.error]
 
 
 def _active(reading: ShadowReading) -> dict[str, str]:

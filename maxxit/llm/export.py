@@ -1,4 +1,4 @@
-"""Send stored traces to the exporters of `config/llm.yaml`, in a separate task.
+"""Send stored traces to the exporters of `config/llm.yaml`, in a separate task; results of evaluations on request.
 
 The trace table is the queue: retention bounds it, it survives a crash, and LLM calls never wait for an exporter. Each
 exporter has a position in it (`llm_exports`), which moves on when a batch was accepted or rejected, and stays when
@@ -6,15 +6,17 @@ the exporter is down. A new exporter starts with the next trace.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 from django.db.models import F, Max
 
 from maxxit.core import clock, redact
-from maxxit.core.errors import MaxxitError, Rejected
+from maxxit.core.errors import MaxxitError, Misconfigured, Rejected
 from maxxit.llm.exporters import EXPORTERS
 from maxxit.llm.exporters.base import Exporter
+from maxxit.llm.exporters.experiment import Experiment
 from maxxit.llm.models import LlmExport, LlmTrace
 from maxxit.llm.policy import ExporterStanza, policy
 
@@ -30,6 +32,26 @@ def export_traces() -> dict[str, int]:
     redact.know_environment()
     rules = policy()
     return {name: _export(name, rules.exporters[name]) for name in rules.exports}
+
+
+def exporter_of(name: str) -> Exporter:
+    """Open an exporter of `config/llm.yaml` for an evaluation. Raises `Misconfigured` where it could send nothing."""
+    known = policy().exporters
+    if name not in known:
+        raise Misconfigured(f"no exporter {name!r} in config/llm.yaml; known: {', '.join(sorted(known))}")
+    exporter: Exporter = EXPORTERS.open(known[name].adapter, stanza=known[name])
+    exporter.check()
+    return exporter
+
+
+def export_experiment(exporter: Exporter, experiment: Experiment) -> int:
+    """Send the results of an evaluation, redacted; return how many items were accepted. Failures are raised."""
+    redact.know_environment()
+    items = [
+        replace(item, text=redact.text(item.text), explanation=redact.text(item.explanation)[:1000])
+        for item in experiment.items
+    ]
+    return exporter.send_experiment(replace(experiment, items=items))
 
 
 def _export(name: str, stanza: ExporterStanza) -> int:

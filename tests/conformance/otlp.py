@@ -9,13 +9,19 @@ import pytest
 from google.protobuf import json_format
 from opentelemetry.exporter.otlp.json.http.trace_exporter import OTLPSpanExporter as JsonExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as ProtoExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto_json.collector.logs.v1.logs_service import ExportLogsServiceRequest as LogsFromJson
 from opentelemetry.proto_json.collector.trace.v1.trace_service import ExportTraceServiceRequest as FromJson
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from tests.conformance.conftest import Fakes
@@ -86,3 +92,28 @@ def test_the_official_exporter_is_taken_by_our_sink(
 def test_a_partial_success_is_an_official_answer(partial: dict[str, Any]) -> None:
     """What tests/llm/test_export.py makes the collector say."""
     json_format.ParseDict({"partialSuccess": partial}, ExportTraceServiceResponse())
+
+
+def test_an_evaluation_is_official_log_records(fakes: Fakes) -> None:
+    (request,) = fakes.experiment_ours(name="otlp")
+    body = b64decode(request["body"])
+    read = json.loads(body)
+    for record in read["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
+        for name in record.keys() & {"traceId", "spanId"}:
+            record[name] = b64encode(bytes.fromhex(record[name])).decode()
+    message = json_format.ParseDict(read, ExportLogsServiceRequest())
+    right, wrong, *figures = message.resource_logs[0].scope_logs[0].log_records
+    assert request["path"] == "/v1/logs"
+    assert (len(right.trace_id), len(right.span_id), right.severity_number) == (16, 8, 9)
+    assert right.event_name == "gen_ai.evaluation.result"
+    told = {one.key: one.value for one in right.attributes}
+    assert told[gen_ai_attributes.GEN_AI_EVALUATION_NAME].string_value == "correct"
+    assert told[gen_ai_attributes.GEN_AI_EVALUATION_SCORE_VALUE].double_value == 1.0
+    assert told[gen_ai_attributes.GEN_AI_EVALUATION_EXPLANATION].string_value == "buys"
+    told = {one.key: one.value for one in wrong.attributes}
+    assert told[gen_ai_attributes.GEN_AI_EVALUATION_SCORE_LABEL].string_value == "fail"
+    assert told[gen_ai_attributes.GEN_AI_EVALUATION_SCORE_VALUE].HasField("double_value")
+    assert [one.body.string_value.split()[0] for one in figures] == ["precision", "recall"]
+    same = LogsFromJson.from_json(body)  # OpenTelemetry's own reader of the JSON form
+    assert len(same.resource_logs[0].scope_logs[0].log_records) == 4
+    json_format.ParseDict({"partialSuccess": {"rejectedLogRecords": "1"}}, ExportLogsServiceResponse())

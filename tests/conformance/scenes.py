@@ -15,6 +15,7 @@ import pytest
 from maxxit.core import clock, http
 from maxxit.core.errors import MaxxitError
 from maxxit.llm.exporters import EXPORTERS
+from maxxit.llm.exporters.experiment import Experiment, Item
 from maxxit.llm.models import LlmTrace
 from maxxit.llm.policy import ExporterStanza
 from maxxit.llm.providers import PROVIDERS
@@ -50,6 +51,21 @@ from trading.venues.base import Request as VenueRequest
 ZOO = Path(__file__).resolve().parents[1] / "chain" / "zoo"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LONG = "I was wrong on $BTC, and here is why. " * 12
+EXPERIMENT = Experiment(
+    dataset="may",
+    run="rules 2026-05-01T12:00:00Z",
+    description="labelled posts",
+    at=NOW,
+    items=[
+        Item(
+            "1", "Long $BTC here", {"BTC": "long"}, {"sides": {"BTC": "long"}}, right=True, explanation="buys"
+        ),
+        Item("2", "good morning", {}, {"sides": {"ETH": "long"}}, right=False),
+    ],
+    score="correct",
+    figures={"precision": 0.5, "recall": 1.0},
+    metadata={"reader": "rules"},
+)
 REQUEST = Request(
     purpose="classify",
     system="You read posts.",
@@ -211,10 +227,37 @@ class Fakes(ChannelScenes, ChatScenes, CoinbaseScenes, HyperliquidScenes, KmsSce
         )
         return {"taken": taken, **self.collected()}
 
+    def experiment_ours(self, name: str) -> list[dict[str, str]]:
+        """Our own exporter sends an evaluation of two posts: what arrived, in order."""
+        self.as_langfuse()
+        stanza = ExporterStanza(
+            adapter=name,
+            base_url=self.models.url,
+            public_key_env="MAXXIT_CONFORMANCE_KEY",
+            secret_key_env="MAXXIT_CONFORMANCE_KEY",
+        )
+        EXPORTERS.open(name, stanza=stanza).send_experiment(EXPERIMENT)
+        return self.arrived()
+
+    def as_langfuse(self) -> None:
+        """The model server is Langfuse now."""
+        self.collect({})
+        self.models.otherwise = model.langfuse
+
+    def arrived(self) -> list[dict[str, str]]:
+        """Path, encoding and body (base64) of each request to the collector."""
+        return [
+            {"path": path, "encoding": headers.get("content-encoding", ""), "body": b64encode(body).decode()}
+            for path, headers, body in zip(
+                self.models.paths, self.models.headers, self.models.received, strict=True
+            )
+        ]
+
     def collect(self, answer: dict[str, Any]) -> None:
         """The model server is a collector now, which answers so."""
         self.models.received.clear()
         self.models.headers.clear()
+        self.models.paths.clear()
         self.models.replies.clear()
         self.models.otherwise = model.raw(json.dumps(answer).encode())
 

@@ -25,6 +25,7 @@ class ModelServer:
     """JSON as it was read; an empty object for any other body."""
     received: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -43,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         with model.lock:
             model.asked.append(body)
             model.received.append(received)
+            model.paths.append(self.path)
             model.headers.append({name.lower(): value for name, value in self.headers.items()})
             model.in_flight += 1
             model.most_in_flight = max(model.most_in_flight, model.in_flight)
@@ -65,6 +67,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""
+
+
+def langfuse(handler: Handler, body: Any) -> None:
+    """Answer as Langfuse does: a data set, an item of one, scores, spans."""
+    at = "2026-05-01T12:00:00.000Z"
+    known: dict[str, Any] = {"metadata": None, "createdAt": at, "updatedAt": at, "status": "ACTIVE"}
+    status = 200
+    answer: dict[str, Any] = {"partialSuccess": {}}
+    given = (
+        {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else {}
+    )
+    if handler.path.endswith("/datasets"):
+        known |= {"id": f"dataset-{body['name']}", "projectId": "project-1"}
+        answer = known | {"inputSchema": None, "expectedOutputSchema": None} | given
+    elif handler.path.endswith("/dataset-items"):
+        known |= {"datasetId": f"dataset-{body['datasetName']}", "input": None, "expectedOutput": None}
+        answer = known | {"sourceTraceId": None, "sourceObservationId": None, "mediaReferences": []} | given
+    elif handler.path.endswith("/scores"):
+        status, answer = 202, {"message": "Accepted"}
+    handler.send(status, json.dumps(answer).encode(), content_type="application/json")
 
 
 def wrapped(path: str, text: str) -> dict[str, Any]:

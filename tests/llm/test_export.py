@@ -3,11 +3,14 @@
 import json
 from base64 import b64decode
 from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from django.core.management import CommandError, call_command
 
 from maxxit.core import clock
 from maxxit.core.errors import Misconfigured, Rejected, Retryable
@@ -16,6 +19,9 @@ from maxxit.llm.exporters import otlp
 from maxxit.llm.models import LlmExport, LlmTrace
 from maxxit.llm.policy import policy
 from maxxit.pipeline.tasks import export_traces, tidy
+from signals_app import shadow
+from signals_app.models import ShadowReading
+from tests import builders
 from tests.llm import server as fake
 from tests.llm.questions import NOW, answer, asked, post, reading
 from tests.llm.server import ModelServer
@@ -217,3 +223,107 @@ def test_the_tasks_of_the_schedule_export_and_drop_old_traces(collector: ModelSe
         assert export_traces() == {"langfuse": 2, "otlp": 2}
         assert tidy() == 1
     assert LlmTrace.objects.count() == 1
+
+
+# -- evaluations
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> list[str]:
+    """Two labelled posts: one that the rules read rightly, one that they miss."""
+    rows = ["1,a,candidate,BTC,long", "2,a,candidate,LTC,long"]
+    texts = {"1": f"I'm long $BTC, target 20k. {SECRET}", "2": "my view on litecoin has never been brighter"}
+    (tmp_path / "may.csv").write_text("\n".join(["id,username,label,token,side", *rows]))
+    lines = [{"id": key, "username": "a", "created_at": "", "text": text} for key, text in texts.items()]
+    (tmp_path / "posts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return ["--labelled", str(tmp_path / "may.csv"), "--posts", str(tmp_path / "posts.jsonl")]
+
+
+def evaluated(*words: str) -> dict[str, Any]:
+    with clock.frozen(NOW):
+        call_command("evaluate-classifier", *words, "--json", stdout=(out := StringIO()))
+    return dict(json.loads(out.getvalue()))
+
+
+def test_an_evaluation_goes_to_langfuse_as_an_experiment(collector: ModelServer, labelled: list[str]) -> None:
+    collector.otherwise = fake.langfuse
+    assert evaluated(*labelled, "--export", "langfuse")["exported"] == 2
+    ends = [path.removeprefix("/langfuse/api/public/") for path in collector.paths]
+    assert ends == ["v2/datasets", *["dataset-items"] * 2, "otel/v1/traces", *["scores"] * 4], "batches of 2"
+    dataset, first, second, traces, *sent = collector.asked
+    scores: list[Any] = [*sent]  # a list each
+    assert dataset["name"] == first["datasetName"] == "may"
+    assert (first["expectedOutput"], second["input"]["post_id"]) == ({"BTC": "long"}, "2")
+    told = named(traces["resourceSpans"][0]["scopeSpans"][0]["spans"][0])
+    assert told["langfuse.experiment.name"] == f"rules rules-4 {NOW:%Y-%m-%dT%H:%M:%SZ}"
+    assert json.loads(told["langfuse.observation.output"])["sides"] == {"BTC": "long"}
+    values = {one["name"]: one["value"] for batch in scores for one in batch if "datasetRunId" in one}
+    assert (values["precision"], values["recall"]) == (1.0, 0.5)
+    assert [one["value"] for one in scores[0]] == [1.0, 0.0], "correct, not correct"
+    assert SECRET.encode() not in b"".join(collector.received), "redacted"
+    before = list(collector.received)
+    evaluated(*labelled, "--export", "langfuse")
+    assert collector.received[len(before) :] == before, "the same ids: sent twice it is stored once"
+
+
+def test_an_evaluation_goes_to_a_collector_as_logs(collector: ModelServer, labelled: list[str]) -> None:
+    told = evaluated(*labelled, "--export", "otlp", "--export-as", "spring")
+    assert told["exported"] == 2
+    assert set(collector.paths) == {"/v1/logs"}
+    records = [
+        one for body in collector.asked for one in body["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    ]
+    assert [named(one)["gen_ai.evaluation.score.label"] for one in records[:2]] == ["pass", "fail"]
+    assert {named(one)["maxxit.dataset"] for one in records} == {"spring"}
+    assert {named(one)["gen_ai.evaluation.name"] for one in records[2:]} >= {"precision", "recall", "f1"}
+
+
+@pytest.mark.parametrize(
+    ("exporter", "missing", "said"),
+    [
+        ("nobody", "", "known: langfuse, otlp"),
+        ("langfuse", "LANGFUSE_SECRET_KEY", "LANGFUSE_SECRET_KEY"),
+        ("otlp", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ],
+)
+def test_an_export_that_cannot_work_is_refused_before_anything_is_read(
+    exporter: str,
+    missing: str,
+    said: str,
+    collector: ModelServer,
+    labelled: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if missing:
+        monkeypatch.delenv(missing)
+    with pytest.raises(CommandError, match=said) as refused:
+        evaluated(*labelled, "--export", exporter)
+    assert refused.value.returncode == 2
+    assert collector.asked == []
+
+
+def test_scores_that_langfuse_refuses_are_an_error(collector: ModelServer, labelled: list[str]) -> None:
+    def refusing(handler: Any, body: Any) -> None:
+        if handler.path.endswith("/scores"):
+            handler.send(207, b'{"accepted": 0, "rejected": 2, "errors": [{"message": "no"}]}')
+        else:
+            fake.langfuse(handler, body)
+
+    collector.otherwise = refusing
+    with pytest.raises(CommandError, match="scores were refused"):
+        evaluated(*labelled, "--export", "langfuse")
+
+
+def test_a_comparison_is_exported_as_agreement(collector: ModelServer) -> None:
+    author = builders.account()
+    row = shadow.start("second", provider="rules", share=Decimal(1), by="olga")
+    same, other = builders.candidate(author, {"BTC": "long"}), builders.candidate(author, {"ETH": "short"})
+    for read in (same, other):
+        ShadowReading.objects.create(
+            comparison=row, post=read, sides={"BTC": "long"}, latency_ms=1, cost_usd=0, batch=1, at=NOW
+        )
+    call_command("comparisons", "show", "second", "--export", "otlp", "--json", stdout=(out := StringIO()))
+    assert json.loads(out.getvalue())["exported"] == 2
+    records = collector.asked[0]["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    found = {named(one)["maxxit.item"]: named(one)["gen_ai.evaluation.score.value"] for one in records}
+    assert found == {same.post_id: 1.0, other.post_id: 0.0}

@@ -5,8 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from maxxit.core import clock
 from maxxit.core.commands import OpsCommand, by_option, decimal_number, operator
-from signals_app import comparison, shadow, shadow_reading
+from maxxit.llm import export
+from signals_app import comparison, experiments, shadow, shadow_reading
 from signals_app.models import Comparison
 
 
@@ -22,7 +24,8 @@ class Command(OpsCommand):
     epilog = """examples:
   manage.py comparisons start haiku --provider anthropic --share 0.1
   manage.py comparisons start careful --provider openai --prompt careful-2 --share 0.1
-  manage.py comparisons show haiku"""
+  manage.py comparisons show haiku
+  manage.py comparisons show haiku --export langfuse"""
 
     def options(self, parser: CommandParser, action: str) -> None:
         if action in ("start", "show", "stop"):
@@ -37,6 +40,13 @@ class Command(OpsCommand):
                 type=decimal_number,
                 default=Decimal("0.1"),
                 help="fraction of the posts (default 0.1)",
+            )
+        if action == "show":
+            parser.add_argument(
+                "--export",
+                default="",
+                metavar="EXPORTER",
+                help="send it there, too (exporters of config/llm.yaml)",
             )
         if action in ("start", "stop"):
             by_option(parser)
@@ -63,6 +73,7 @@ class Command(OpsCommand):
 
     def _show(self, options: dict[str, Any]) -> dict[str, Any]:
         row = shadow.named(options["name"])
+        exporter = export.exporter_of(options["export"]) if options["export"] else None
         data = comparison.as_json(row, comparison.compare(row))
         self.rows(
             {
@@ -79,6 +90,10 @@ class Command(OpsCommand):
         )
         for one in data["differing"]:
             self.say(f"{one['post_id']}: active {one['active']}, second {one['second']}: {one['text'][:160]}")
+        if exporter:
+            sent = export.export_experiment(exporter, experiments.of_comparison(row, clock.now()))
+            self.say(f"{sent} posts sent to {options['export']}", "SUCCESS")
+            data["exported"] = sent
         return data
 
     def _stop(self, options: dict[str, Any]) -> dict[str, Any]:

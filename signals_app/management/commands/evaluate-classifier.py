@@ -1,9 +1,10 @@
 """`manage.py evaluate-classifier`: precision and recall of a reader on labelled posts, of files or of a labelled set.
 
-Nothing is written: no model call is stored, and none counts against the live system's budget.
+Nothing is written here: no model call is stored, and none counts against the live system's budget. `--export` sends the
+results to Langfuse or an OpenTelemetry collector.
 
-Exit codes: 0 all floors (--min-…) and the gate (--gate) held, 1 one was missed, 2 a file, a label or the provider is
-wrong.
+Exit codes: 0 all floors (--min-…) and the gate (--gate) held, 1 one was missed, 2 a file, a label, the provider or
+the export is wrong.
 """
 
 import json
@@ -18,15 +19,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from maxxit.core import correlation
+from maxxit.core import clock, correlation
 from maxxit.core.commands import count, fraction, whole
 from maxxit.core.errors import Misconfigured
 from maxxit.learning import gates
-from maxxit.llm import prompts, versions
+from maxxit.llm import export, prompts, versions
 from maxxit.llm.ask import Asked, ask
+from maxxit.llm.exporters.experiment import Experiment
 from maxxit.llm.fallback import open_provider
 from maxxit.llm.policy import policy
 from maxxit.market.instruments import words_by_token
+from signals_app import experiments
 from signals_app.authors import record as records
 from signals_app.inputs import check_output, wrong_input
 from signals_app.labels import sets
@@ -110,6 +113,19 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the figures as JSON, nothing else")
         parser.add_argument("--plot", type=Path, help="write the calibration plot there (PNG)")
         parser.add_argument("--errors", type=whole, default=20, help="how many errors to list (default 20)")
+        parser.add_argument(
+            "--export",
+            default="",
+            metavar="EXPORTER",
+            help="send posts, labels, readings and figures there, too: an exporter of config/llm.yaml, as "
+            "langfuse (a data set, an experiment and scores) or otlp (logs)",
+        )
+        parser.add_argument(
+            "--export-as",
+            default="",
+            metavar="NAME",
+            help="name of the data set (default: the set's, or the file's)",
+        )
         for name, of in (
             ("precision", "of calls"),
             ("recall", "of calls"),
@@ -136,6 +152,7 @@ class Command(BaseCommand):
     def _evaluate(self, options: dict[str, Any]) -> None:
         with wrong_input():
             check_output("--plot", options["plot"])
+            exporter = export.exporter_of(options["export"]) if options["export"] else None
             if options["plot"]:
                 require_matplotlib()
             labels = [
@@ -171,6 +188,11 @@ class Command(BaseCommand):
         }
         if options["plot"]:
             _plot(figures, options["plot"])
+        if exporter:
+            with wrong_input():
+                summary["exported"] = export.export_experiment(
+                    exporter, _experiment(judged, summary, options)
+                )
         if options["json"]:
             errors = figures.errors[: options["errors"]]
             self.stdout.write(json.dumps(summary | {"errors": errors}, indent=1))
@@ -312,6 +334,8 @@ class Command(BaseCommand):
         say(
             f"{summary['calls']} calls, {summary['seconds']} s, {per_call} ms a call, {summary['cost_usd']} USD"
         )
+        if "exported" in summary:
+            say(f"{summary['exported']} posts exported")
         for error in figures.errors[:errors]:
             say(
                 f"\n{error['kind']}: {error['post_id']} {error['username']} label {error['label']} read {error['read']}"
@@ -332,6 +356,20 @@ class Command(BaseCommand):
         ]
         if missed:
             raise CommandError("; ".join(missed), returncode=1)
+
+
+def _experiment(
+    judged: Sequence[Judged], summary: Mapping[str, Any], options: Mapping[str, Any]
+) -> Experiment:
+    """Return the evaluation as exporters take it."""
+    return experiments.of_evaluation(
+        judged,
+        dataset=options["export_as"] or options["set"] or options["labelled"].stem,
+        reader=", ".join(summary["provider"]),
+        prompt=options["prompt"] or "",
+        at=clock.now(),
+        cost_usd=summary["cost_usd"],
+    )
 
 
 def _by_language(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
