@@ -108,7 +108,7 @@ class Command(OpsCommand):
                 data_to=_time(written.get("last")),
                 data_sha256=_sha256(written.get("data_sha256"), parameters),
                 tried=1,
-                parameters=parameters.model_dump(mode="json"),
+                parameters=parameters.stored(),
                 metrics=written.get("metrics") or {},
             )
         )
@@ -157,9 +157,7 @@ def _written(name: str) -> dict[str, Any]:
 
 def _sha256(data_sha256: Any, parameters: model.Parameters) -> str:
     """Return the hash of the data and the parameters: the same labels give other readers with other settings."""
-    return recordings.digest(
-        {"data_sha256": str(data_sha256), "parameters": parameters.model_dump(mode="json")}
-    )
+    return recordings.digest({"data_sha256": str(data_sha256), "parameters": parameters.stored()})
 
 
 def _shown(share: float, ends: tuple[float, float]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,11 +28,11 @@ from maxxit.core.errors import Misconfigured
 from signals_app.reading.rules import marks
 from signals_app.reading.rules.read import GRAMMARS, LexicalReading, Reader
 from signals_app.reading.schema import Post
-from signals_app.reading.trained import embeddings
-from signals_app.reading.trained.features import by_token, is_of_grammar
+from signals_app.reading.trained import embeddings, encoder
+from signals_app.reading.trained.features import MOST_TOKENS, by_token, is_of_grammar
 
 HERE = Path(__file__).parent
-SHIPPED = ("reader-1", "reader-2")
+SHIPPED = ("reader-1", "reader-2", "reader-3")
 """Files of parameters beside this module; docs/reading.md has their figures."""
 NAMED = 6
 """Features that an explanation names."""
@@ -83,6 +84,15 @@ class Parameters(BaseModel):
     """Probability from which a post is a call."""
     mean: Annotated[Vector, Field(validate_default=True)] = []
     """Of the embeddings of the training posts; removed before use."""
+    encoder: str = ""
+    """Name of the encoder whose scores are features; empty: none."""
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_shipped(cls, name: str) -> str:
+        if name not in ("", *encoder.SHIPPED):
+            raise ValueError(f"no encoder {name!r}: empty, {', '.join(encoder.SHIPPED)}")
+        return name
 
     @field_validator("grammar")
     @classmethod
@@ -98,6 +108,10 @@ class Parameters(BaseModel):
         if used and not mean:
             raise ValueError(f"is empty, but {used[0]}.embedding is not")
         return mean
+
+    def stored(self) -> dict[str, Any]:
+        """Return the parameters as JSON; readers without an encoder keep the fields that they always had."""
+        return self.model_dump(mode="json", exclude=None if self.encoder else {"encoder"})
 
     @property
     def embeds(self) -> bool:
@@ -137,7 +151,9 @@ class TrainedReader:
         if marks.MACHINE.search(text):
             return LexicalReading(False, (), "neutral", 0.01, "No call: speaks to a machine.")
         chances: dict[str, tuple[float, str, str]] = {}
+        encoded = self._encoded(text)
         for symbol, found in by_token(self.lexical, text, prices).items():
+            found |= encoded.get(symbol, {})
             used = (
                 found if self.parameters.grammar else {k: v for k, v in found.items() if not is_of_grammar(k)}
             )
@@ -167,6 +183,14 @@ class TrainedReader:
             f"Call: {chance:.0%} for {best}. {why}",
             {symbol: chances[symbol][1] for symbol in called if chances[symbol][1] != main},
         )
+
+    def _encoded(self, text: str) -> dict[str, dict[str, float]]:
+        """Return what the encoder says about each token, as features; none where the reader uses no encoder."""
+        if not self.parameters.encoder:
+            return {}
+        used = encoder.shipped(self.parameters.encoder)
+        views = islice(encoder.views(text, self.lexical.words).items(), MOST_TOKENS)
+        return {symbol: encoder.features(*used.scores(view)) for symbol, view in views}
 
     def chance(self, features: Mapping[str, float], vector: Sequence[float]) -> float:
         """Return the calibrated probability of a call."""

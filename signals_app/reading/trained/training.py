@@ -59,6 +59,7 @@ class Training:
     first: str
     last: str
     """Times of the first and last post; empty where unknown."""
+    measured_on: str = "the training posts, by readers fitted without the author"
 
 
 def write(found: Training, path: Path) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def write(found: Training, path: Path) -> dict[str, Any]:
     written = {
         "parameters": found.parameters,
         "metrics": found.metrics.model_dump(mode="json"),
-        "measured_on": "the training posts, by readers fitted without the author",
+        "measured_on": found.measured_on,
         "by_period": found.by_period,
         "data_sha256": found.data_sha256,
         "first": found.first,
@@ -128,7 +129,7 @@ def train(
     target = np.array([float(row.side != 0) for row in rows])
     decided = judged & (odds > DOUBTFUL)
     slope, offset = fit.platt(odds[decided], target[decided])
-    limit = fit.threshold(_chance(odds[judged], slope, offset), target[judged])
+    limit = fit.threshold(chances(odds[judged], slope, offset), target[judged])
     fitted = fit.fit(rows, vectors, grammar=grammar)
     parameters = {
         "kind": "reader",
@@ -154,7 +155,7 @@ def train(
         parameters,
         measured["authors"],
         measured["periods"].model_dump(mode="json") if "periods" in measured else {},
-        _digest(sets),
+        digest(sets),
         times[0],
         times[-1],
     )
@@ -170,8 +171,23 @@ def _measure(
     grammar: bool,
 ) -> ReadingMetrics:
     """Return the figures of readers that were fitted without the fold they read."""
-    slope, offset, limit = scale
     call, long = fit.out_of_fold(rows, vectors, fold, grammar=grammar)
+    return figures(sets, rows, call, long, scale)
+
+
+def figures(
+    sets: Sequence[LabelledSet],
+    rows: Sequence[Row],
+    call: Array,
+    long: Array,
+    scale: tuple[float, float, float],
+) -> ReadingMetrics:
+    """Return the figures of log odds of a call and of a long, one for each row, on the measured sets.
+
+    Args:
+        scale: slope and offset of the calibrated log odds, and the probability from which a post is a call.
+    """
+    slope, offset, limit = scale
     by_post: dict[str, list[tuple[float, int, str]]] = {}
     posts = {
         label.post_id: (label, one.posts[label.post_id])
@@ -180,9 +196,9 @@ def _measure(
         for label in one.labels
     }
     for row, odds, side in zip(rows, call, long, strict=True):
-        if row.trains_only:
+        if row.trains_only or row.post_id not in posts:
             continue
-        chance = float(_chance(np.array([odds]), slope, offset)[0])
+        chance = float(chances(np.array([odds]), slope, offset)[0])
         by_post.setdefault(row.post_id, []).append((chance, 1 if side >= 0 else -1, row.symbol))
     judged = []
     for post_id, (label, post) in posts.items():
@@ -203,7 +219,7 @@ def _measure(
     return evaluation.metrics(judged)
 
 
-def _chance(odds: Array, slope: float, offset: float) -> Array:
+def chances(odds: Array, slope: float, offset: float) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(slope * odds + offset, -30, 30))))
 
 
@@ -220,7 +236,7 @@ def _vectors(rows: Sequence[Row], sets: Sequence[LabelledSet], known: Mapping[st
     )
 
 
-def _digest(sets: Sequence[LabelledSet]) -> str:
+def digest(sets: Sequence[LabelledSet]) -> str:
     """Return the hash of what was trained on."""
     hashed = sha256()
     for one in sets:

@@ -124,4 +124,4 @@ def test_the_provider_reads_with_the_model_that_serves() -> None:
 def test_the_provider_reads_with_named_parameters() -> None:
     answer = Trained(model="reader-1").complete(request("Just longed $BTC, target 50k"))
     assert (json.loads(answer.text)["readings"][0]["tokens"], answer.model) == (["BTC"], "reader-1")
-    assert model.SHIPPED == ("reader-1", "reader-2")
+    assert model.SHIPPED == ("reader-1", "reader-2", "reader-3")
