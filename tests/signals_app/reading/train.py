@@ -155,7 +155,7 @@ def widest_margin(chance: Any, target: Any) -> float:
         called = chance >= limit
         right = float((called & (target > 0)).sum())
         precision, recall = right / max(called.sum(), 1), right / max(target.sum(), 1)
-        return min(precision / LEAST_PRECISION, recall / LEAST_RECALL)
+        return float(min(precision / LEAST_PRECISION, recall / LEAST_RECALL))
 
     return round(float(max(np.arange(0.2, 0.9, 0.01), key=margin)), 2)
 

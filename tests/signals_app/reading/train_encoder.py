@@ -214,17 +214,15 @@ def packed(value: Any) -> tuple[Any, Any]:
     """Return a matrix as 4-bit numbers, two in a byte, and the scale of each group in a row that errs least."""
     groups = value.reshape(len(value), -1, GROUP)
     largest = np.maximum(np.abs(groups).max(axis=2, keepdims=True), 1e-8)
-    best, lost, scale = None, None, None
+    best, scale, lost = np.zeros_like(groups), largest, np.full_like(largest, np.inf)
     for share in np.arange(0.7, 1.01, 0.05):
-        one = (largest * share / 7).astype(np.float16).astype(np.float32)
-        whole = np.clip(np.round(groups / np.maximum(one, 1e-8)), -7, 7)
+        one = np.maximum((largest * share / 7).astype(np.float16).astype(np.float32), 1e-7)
+        whole = np.clip(np.round(groups / one), -7, 7)
         error = ((whole * one - groups) ** 2).sum(axis=2, keepdims=True)
-        if lost is None:
-            best, lost, scale = whole, error, one
-        else:
-            better = error < lost
-            best, scale = np.where(better, whole, best), np.where(better, one, scale)
-            lost = np.where(better, error, lost)
+        better = error < lost
+        best, scale, lost = (
+            np.where(better, new, old) for new, old in ((whole, best), (one, scale), (error, lost))
+        )
     whole = (best.reshape(value.shape) + 8).astype(np.uint8)
     return whole[:, 0::2] | (whole[:, 1::2] << 4), scale[:, :, 0].astype(np.float16)
 
