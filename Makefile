@@ -121,7 +121,7 @@ ci: ## Run what CI runs: all tests without skips, conformance, then checks
 
 audit: install ## Check the pinned dependencies for known vulnerabilities (needs the network)
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.txt -r requirements-dev.txt -r requirements-kafka.txt \
-		-r requirements-apprise.txt -r requirements-train.txt -r requirements-tft.txt -r requirements-e5.txt
+		-r requirements-apprise.txt -r requirements-train.txt -r requirements-tft.txt -r requirements-rl.txt -r requirements-e5.txt
 
 fmt: $(VENV)/.stamp-dev ## Format and fix what the linter can fix
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

@@ -101,6 +101,8 @@ FORECASTERS: Registry[Any] = Registry(
         "lightgbm": "maxxit.learning.boosted.Boosted",
         "tft": "maxxit.learning.tft.forecaster.Transformer",
         "ridge": "maxxit.learning.forecasters.Ridge",
+        "dqn": "maxxit.learning.rl.forecaster.Dqn",
+        "ppo": "maxxit.learning.rl.forecaster.Ppo",
     },
 )
 DEFAULT = "har"

@@ -67,11 +67,13 @@ def test_the_skill_table(candles: Path) -> None:
 def test_what_cannot_be_evaluated_stops_no_other(candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     monkeypatch.setitem(sys.modules, "jax", None)
-    har, boosted, tft, ridge = run("evaluate", "--candles", str(candles), "--horizon", "1")
+    har, boosted, tft, *directions = run("evaluate", "--candles", str(candles), "--horizon", "1")
     assert "refused" not in har
     assert "pip install -r requirements-train.txt" in boosted["refused"]
     assert "pip install -r requirements-tft.txt" in tft["refused"]
-    assert "a direction model needs a horizon of at least 2 h, not 1 h" in ridge["refused"]
+    assert [row["kind"] for row in directions] == ["ridge", "dqn", "ppo"]
+    for row in directions:
+        assert "a direction model needs a horizon of at least 2 h, not 1 h" in row["refused"]
     with pytest.raises(SystemExit):
         run("evaluate", "--candles", str(candles), "--horizon", "1", "--kind", "ridge")
     with pytest.raises(CommandError, match="at least 2 h"):

@@ -13,7 +13,7 @@ import maxxit.urls, maxxit.celery
 maxxit.celery.app.loader.import_default_modules()
 import signals_app.generate, trading.execute, positions.tasks, maxxit.learning.forecasts, maxxit.learning.registry
 heavy = ("evaluate", "features", "forecasters", "sources", "statistics", "hours", "live", "morning", "night", "worlds")
-heavy += ("tft", "bands")
+heavy += ("tft", "rl", "bands")
 print(*(name for name in heavy if f"maxxit.learning.{name}" in sys.modules))
 """
 

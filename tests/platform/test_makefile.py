@@ -62,6 +62,7 @@ def test_the_pins_fit_the_ranges_and_each_other() -> None:
         "requirements-kafka.txt",
         "requirements-train.txt",
         "requirements-tft.txt",
+        "requirements-rl.txt",
         "requirements-apprise.txt",
         "requirements-e5.txt",
     ],
@@ -73,6 +74,7 @@ def test_every_pin_has_its_hashes_and_they_are_required(name: str) -> None:
         "requirements-kafka.txt": 5,
         "requirements-train.txt": 3,
         "requirements-tft.txt": 5,
+        "requirements-rl.txt": 8,
         "requirements-apprise.txt": 3,
         "requirements-e5.txt": 0,
     }

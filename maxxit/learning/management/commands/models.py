@@ -156,7 +156,7 @@ class Command(OpsCommand):
         row = registry.named(options["model"])
         target, found = registry.next_step(row)
         checks = [check.as_json() for check in found.checks] if found else row.checks
-        kinds = ("coefficients", "weights", "selection")
+        kinds = ("sensitivity", "coefficients", "weights", "selection")
         terms: dict[str, float] = next((row.parameters[one] for one in kinds if one in row.parameters), {})
         strongest = sorted(terms.items(), key=lambda term: -abs(term[1]))[:10]
         self.say(f"model {row.pk} ({row}) is {row.state}; next: {target or 'nothing'}")
