@@ -330,6 +330,14 @@ def test_the_recorded_answers_of_nodes_are_as_many_as_the_pages_say() -> None:
     assert f"answers of {len(clients)} clients and gateways" in page("chain")
 
 
+def test_each_file_of_conformance_that_has_tests_is_run() -> None:
+    folder = ROOT / "tests/conformance"
+    run = re.search(r"^python_files = (.+)$", (folder / "pytest.ini").read_text(), re.M)
+    with_tests = {path.name for path in folder.glob("*.py") if "\ndef test_" in path.read_text()}
+    assert run
+    assert with_tests == set(run[1].split())
+
+
 def test_the_versions_that_conformance_states_are_those_that_are_pinned() -> None:
     pins = dict(
         re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements-conformance.txt").read_text(), re.M)

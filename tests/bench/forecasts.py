@@ -1,7 +1,7 @@
 """Time of a live forecast from the bars in memory, one symbol at a time: `python -m tests.bench.forecasts` (seconds).
 
-Features of 193 hours and the forecast of `har`, and of `tft` with untrained weights, as `maxxit.learning.live` makes
-them each hour. Prints JSON; exit code 1 where `har` takes longer than the target.
+Features of 193 hours and the forecast of `har`, and of `tft` and `dqn` with untrained weights, as
+`maxxit.learning.live` makes them each hour. Prints JSON; exit code 1 where `har` takes longer than the target.
 """
 
 import json
@@ -29,6 +29,7 @@ def main() -> int:
     from maxxit.learning import evaluate, live, worlds
     from maxxit.learning.forecasters import Har
     from maxxit.learning.models import TrainedModel
+    from tests.learning.rl.agents import parameters as agent
     from tests.learning.test_tft import parameters as untrained
 
     series = worlds.world(1, 30)
@@ -36,6 +37,7 @@ def main() -> int:
     rows = [
         TrainedModel(kind="har", horizon_hours=24, parameters=parameters),
         TrainedModel(kind="tft", horizon_hours=24, parameters=untrained()),
+        TrainedModel(kind="dqn", horizon_hours=24, parameters=agent(inputs=[["return_24h", 0.0, 1.0]])),
     ]
     known = [hours.last(live.READ_HOURS) for hours in series]
     medians = [measured(row, known) for row in rows]

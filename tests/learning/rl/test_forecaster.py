@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import call_command
 
 from maxxit.core.errors import Misconfigured, Rejected
 from maxxit.learning import evaluate, registry
@@ -197,6 +199,9 @@ def test_an_agent_stands_behind_the_gate_of_direction_models_and_its_candidates_
     assert "insufficient_history" in [check["name"] for check in first.checks if not check["passed"]]
     with pytest.raises(Rejected, match="is not promoted: insufficient_history"):
         registry.promote(first, by="a person")
+    out = StringIO()
+    call_command("models", "explain", str(first.pk), "--json", stdout=out)
+    assert json.loads(out.getvalue())["terms"].keys() == {"return_6h", "position"}
 
 
 @pytest.fixture
