@@ -214,7 +214,7 @@ def _without_repeats(risk: dict[str, Any]) -> dict[str, Any]:
 
     The limits in force name each symbol; a general limit that is changed has to count for all that have no own.
     """
-    general = {**risk, **risk["account"]}
+    general = {**risk, **risk["account"], **risk.get("risk_score", {})}
     risk["symbols"] = {
         symbol: own
         for symbol, limits in risk["symbols"].items()

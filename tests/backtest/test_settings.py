@@ -5,9 +5,11 @@ from decimal import Decimal
 import pytest
 
 from maxxit.backtest.run import Backtest
-from maxxit.backtest.settings import TapeSettings
+from maxxit.backtest.settings import TapeSettings, _without_repeats
 from maxxit.core.errors import Misconfigured
 from tests.backtest.tapes import agent, small_tape
+from trading.operations.limit_changes import limits_by_key, with_limits
+from trading.risk.policy import policy
 
 
 def test_each_kind_of_key_is_taken() -> None:
@@ -112,3 +114,10 @@ def test_a_subscription_on_the_tape_is_refused_by_name() -> None:
 def test_an_order_that_the_depth_does_not_take_at_once_is_refused_by_name() -> None:
     with pytest.raises(Misconfigured, match=r"more than 2 × depth_usd 100"):
         Backtest(small_tape()).run({"venues.paper.depth_usd": "100"})
+
+
+def test_limits_that_repeat_the_general_ones_are_no_exceptions_of_a_token() -> None:
+    limits = limits_by_key(policy()) | {"symbols.EOS.max_correlation": Decimal("0.8")}
+    taped = with_limits(policy(), limits).model_dump(mode="json")
+    assert len(taped["symbols"]) > 2
+    assert _without_repeats(taped)["symbols"] == {"EOS": {"max_correlation": "0.8"}}
