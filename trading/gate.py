@@ -21,9 +21,11 @@ from maxxit.core.terms import KILL_LEVELS
 from maxxit.events.record import record, record_all
 from trading.models import Approval, Gate, KillSwitch
 from trading.risk.checks import GateFacts
+from trading.second_person import Kind, one_person, real_money_venues
 
 APPROVAL_FILE = ROOT / ".tmp" / "APPROVE_EXECUTION"
-"""If this file exists, every venue is approved (the approval file of AWET, the predecessor system)."""
+"""If this file exists, every venue is approved (the approval file of AWET, the predecessor system). It names no person:
+where approvals of real money need a second one, it covers the other venues only."""
 
 
 NOT_REVOKED = """
@@ -36,22 +38,27 @@ NOT_REVOKED = """
 """The approvals of a venue that let closing orders leave: one in force, or one that expired and was not followed by a
 revocation."""
 
+BY_FILE = "(%(approved_by_file)s AND {venue} <> ALL(%(file_leaves_out)s))"
+"""Whether the approval file covers a venue."""
+
 OPEN_VENUES = f"""
     SELECT g.venue FROM execution_gates g
-    WHERE NOT g.dry_run AND (%(approved_by_file)s OR EXISTS ({NOT_REVOKED.format(venue="g.venue")}))
+    WHERE NOT g.dry_run AND ({BY_FILE.format(venue="g.venue")} OR EXISTS ({NOT_REVOKED.format(venue="g.venue")}))
 """  # noqa: S608 (constants only)
 """The venues that closing orders may be sent to. The kill switch and an expired approval stop entries only; dry run and
 a revoked approval are an operator's decision and stop closing orders too. Parameters: `query_params()`."""
 
 
 def query_params() -> dict[str, Any]:
-    """Return the parameters of `OPEN_VENUES`: the time, and whether the approval file exists."""
-    return {"now": clock.now(), "approved_by_file": APPROVAL_FILE.exists()}
+    """Return the parameters of `OPEN_VENUES`: the time, whether the approval file exists, what it does not cover."""
+    exists = APPROVAL_FILE.exists()
+    left_out = [] if not exists or one_person(Kind.APPROVE_ORDERS) else real_money_venues()
+    return {"now": clock.now(), "approved_by_file": exists, "file_leaves_out": left_out}
 
 
 GATE = f"""
 SELECT (SELECT dry_run FROM execution_gates WHERE venue = %(venue)s),
-       %(approved_by_file)s OR EXISTS (
+       {BY_FILE.format(venue="%(venue)s")} OR EXISTS (
            SELECT FROM execution_approvals
            WHERE scope IN (%(venue)s, '*') AND revoked_at IS NULL AND approved_at <= %(now)s AND expires_at > %(now)s
        ),
@@ -114,9 +121,19 @@ def kill_level(account: str = "") -> str:
     return max(standing.values_list("level", flat=True), key=KILL_LEVELS.index, default="")
 
 
+def lock() -> None:
+    """Let one change of gates and approvals pass at a time, until the transaction ends. Reading them never waits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('execution gates', 0))")
+
+
 @transaction.atomic
 def set_dry_run(venue: str, dry_run: bool, *, by: str, reason: str) -> Gate:
-    """Open (False) or close (True) the gate of one venue."""
+    """Open (False) or close (True) the gate of one venue.
+
+    People open it by `change_requests.ask`: a venue of real money may need a second person.
+    """
+    lock()
     now = clock.now()
     gate, _ = Gate.objects.update_or_create(
         venue=venue, defaults={"dry_run": dry_run, "changed_at": now, "changed_by": by, "reason": reason}
@@ -125,17 +142,24 @@ def set_dry_run(venue: str, dry_run: bool, *, by: str, reason: str) -> Gate:
     return gate
 
 
+def check_end(until: datetime) -> None:
+    """Raise Rejected where an approval until `until` would have ended already."""
+    if until <= clock.now():
+        raise Rejected(
+            f"an approval must end in the future, not at {until:%Y-%m-%d %H:%M} UTC", code="already_expired"
+        )
+
+
 @transaction.atomic
 def approve(scope: str, *, by: str, until: datetime, reason: str) -> Approval:
     """Approve that orders of `scope` (a venue, or * for all) are sent until `until`.
 
-    Raises Rejected where `until` has passed.
+    People approve by `change_requests.ask`: a venue of real money may need a second person. Raises Rejected where
+    `until` has passed.
     """
+    lock()
+    check_end(until)
     now = clock.now()
-    if until <= now:
-        raise Rejected(
-            f"an approval must end in the future, not at {until:%Y-%m-%d %H:%M} UTC", code="already_expired"
-        )
     approval = Approval.objects.create(
         scope=scope, approved_by=by, approved_at=now, expires_at=until, reason=reason
     )
@@ -146,6 +170,7 @@ def approve(scope: str, *, by: str, until: datetime, reason: str) -> Approval:
 @transaction.atomic
 def revoke(scope: str, *, by: str, reason: str) -> int:
     """Revoke every approval of `scope` that is not revoked; return how many."""
+    lock()
     standing = list(Approval.objects.select_for_update().filter(scope=scope, revoked_at=None))
     for approval in standing:
         approval.revoked_at = clock.now()

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Cast, Concat
@@ -418,6 +419,49 @@ from trading.reconciliation.models import AccountCheck, VenueHolding  # noqa: E4
 from trading.venues.gmx.models import GmxScan, GmxTransaction  # noqa: E402, F401 (Django finds it here)
 from trading.venues.hyperliquid.models import HyperliquidAction  # noqa: E402, F401 (Django finds it here)
 from trading.venues.paper_models import PaperBalance, PaperFill, PaperFunding, PaperOrder, PaperPosition  # noqa: E402, F401 (Django finds them here)
+
+
+class ChangeRequest(models.Model):
+    """A change that raises risk and needs a second person (`trading.operations.change_requests`)."""
+
+    MOVES = states.CHANGE_REQUEST
+    EVENT_NAMES: ClassVar[dict[str, str]] = {
+        state: f"change_request.{state}" for state in states.RequestState
+    }
+
+    kind = models.CharField(max_length=20, help_text="a key of config/approvals.yaml")
+    content = models.JSONField(help_text="what is to change")
+    base = models.JSONField(help_text="what it changes from; the request is stale once this differs")
+    sha256 = models.CharField(max_length=64, help_text="of kind, content and base")
+    reason = models.CharField(max_length=300)
+    state = models.CharField(max_length=12, choices=choices(states.RequestState), default="requested")
+    asked_by = models.CharField(max_length=150)
+    asked_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text="the logged-in person who asked for it; empty after the command line or an API key",
+    )
+    asked_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    decided_by = models.CharField(max_length=150, blank=True)
+    decided_user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    decision = models.CharField(max_length=300, blank=True, help_text="why it was refused, or what changed")
+
+    class Meta:
+        db_table = "change_requests"
+        ordering = ("-id",)
+        permissions = (("approve_changerequest", "Can approve a change that another person asked for"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["sha256"], condition=Q(state="requested"), name="change_requested_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"change request {self.pk}: {self.kind}, {self.state}"
 
 
 class LimitsInForce(models.Model):

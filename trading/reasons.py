@@ -36,7 +36,7 @@ class Reason(CodedReason):
         "dry_run",
         STAFF,
         "dry run is on for the venue: the order was decided and not sent",
-        "`manage.py paper on` for paper venues; docs/runbook.md for real money",
+        "`manage.py paper on` for paper venues; `manage.py gate open VENUE --reason …` asks for real money",
     )
     NOT_APPROVED = (
         "not_approved",

@@ -20,7 +20,7 @@ from trading.credentials import requests
 from trading.deployments.funding import UNFUNDED, at_paper, book_deposits, fund_due
 from trading.entries import crowd, pace, planning
 from trading.models import Order
-from trading.operations import approvals
+from trading.operations import approvals, change_requests
 from trading.reconciliation import cycle
 from trading.risk.limits_in_force import risk_limits
 from trading.shards import ALL, Shard, others
@@ -210,8 +210,8 @@ def run_claims() -> int:
 
 @shared_task
 def watch_approvals() -> int:
-    """Warn staff of approvals that expire soon or have expired; return how many warnings."""
-    return approvals.warn()
+    """Warn staff of approvals that expire soon or have expired, end requests that are too old; return how many."""
+    return approvals.warn() + change_requests.expire_due()
 
 
 @shared_task(name="trading.tasks.execute", bind=True, base=Fenced)

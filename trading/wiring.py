@@ -14,7 +14,7 @@ from trading.venues.base import Venue
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-PLAY_MONEY = "play money on the local chain"
+PLAY_MONEY, REAL_MONEY = "play money on the local chain", "REAL MONEY"
 
 
 @cache
@@ -71,4 +71,4 @@ def money_at_stake(venue: VenuePolicy) -> str:
         return "paper"
     chain = venue.options.get("chain")
     local = chain is not None and chains.stanza(chain).chain_id == chains.LOCAL_CHAIN_ID
-    return PLAY_MONEY if local else "REAL MONEY"
+    return PLAY_MONEY if local else REAL_MONEY

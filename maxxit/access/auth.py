@@ -55,6 +55,11 @@ class Caller:
         """Staff see the rows of every user."""
         return bool(getattr(self.person, "is_staff", False))
 
+    @property
+    def session_user(self) -> AbstractBaseUser | None:
+        """Return the person of a session; None for a call with a key, which others than its owner may hold."""
+        return self.person if self.ident.startswith("user:") else None
+
 
 def caller(request: HttpRequest) -> Caller:
     """Return the caller of an authenticated request."""

@@ -30,11 +30,14 @@ from maxxit.core.terms import ExitPreset, KillLevel, Preset
 from maxxit.paging import SKIPPED, bounded_count
 from maxxit.reports.owners import venue_keys
 from maxxit.reports.owners.waiting_entries import waiting_entries
-from maxxit.reports.schemas import Moment, OrderOut, Problem
+from maxxit.reports.schemas import Moment, OrderOut, Problem, WaitingChangeOut
 from trading.credentials import requests
 from trading.deployments import activation, confirmation, owner_limits, stops
 from trading.deployments.describe import deployment_data, deployments_data
 from trading.models import Order
+from trading.operations import change_requests, changes
+from trading.operations.change_requests import Asker
+from trading.second_person import Kind
 
 router = Router(tags=["customer"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
@@ -621,13 +624,30 @@ def deployments_edit(request: HttpRequest, deployment_id: int, payload: Deployme
     return deployment_data(deployment)
 
 
-@router.patch("/deployments/{deployment_id}/limits", response={200: LimitsOut, **CHANGE})
+@router.patch(
+    "/deployments/{deployment_id}/limits", response={200: LimitsOut, 202: WaitingChangeOut, **CHANGE}
+)
 @needs("agents.change_deployment", scope=TRADE)
 def deployments_limits(request: HttpRequest, deployment_id: int, payload: LimitsIn) -> Any:
-    """Set your own limits of a deployment, from the next order on. They only ever tighten the platform's."""
+    """Set your own limits of a deployment, from the next order on. They only ever tighten the platform's.
+
+    Staff who raise a limit of a deployment of real money need a second person (202).
+    """
     deployment, who = _deployment(request, deployment_id)
     given = {name: getattr(payload, name) for name in payload.model_fields_set}
-    notes = owner_limits.set_limits(deployment, given, by=who.name)
+    if deployment.owner_id == who.person.pk and not who.is_staff:
+        notes = owner_limits.set_limits(deployment, given, by=who.name)
+    else:
+        asked = change_requests.ask(
+            Kind.RAISE_OWNER_LIMIT,
+            changes.owner_limits_of(deployment, given),
+            by=Asker(who.name, who.session_user),
+            reason="asked for by the API",
+        )
+        if asked.request:
+            return Status(202, change_requests.described(asked.request))
+        notes = asked.result
+        deployment.refresh_from_db()
     return deployment_data(deployment)["limits"] | {"notes": notes}
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from django.http import HttpRequest
-from ninja import Query, Schema
+from ninja import Query, Schema, Status
 from ninja.errors import HttpError
 from pydantic import Field
 
@@ -18,10 +18,12 @@ from maxxit.core.money import plain
 from maxxit.llm import statistics
 from maxxit.reports import model_calls
 from maxxit.reports.operators import checklist, health, limits, transactions
-from maxxit.reports.schemas import BecameFigures, Moment, Number, Problem
+from maxxit.reports.schemas import BecameFigures, Moment, Number, Problem, WaitingChangeOut
 from positions import discovered
-from trading.operations import differences, limit_overrides
+from trading.operations import change_requests, changes, differences, limit_overrides
+from trading.operations.change_requests import Asker
 from trading.risk.limits_in_force import value_text
+from trading.second_person import Kind
 
 router = Router(tags=["operators"])
 REFUSALS = {401: Problem, 403: Problem, 422: Problem, 429: Problem}
@@ -261,30 +263,38 @@ def limits_get(request: HttpRequest) -> Any:
     return {"items": [row.as_json() for row in read.rows], "problem": read.problem}
 
 
-@router.put("/limits/{key}", response={200: EffectOut, **CHANGE})
+@router.put("/limits/{key}", response={200: EffectOut, 202: WaitingChangeOut, **CHANGE})
 @needs("trading.change_limitsinforce", operators_only=True)
 def limits_put(request: HttpRequest, key: str, payload: OverrideIn) -> Any:
-    """Override a limit: a stricter value at once, a looser one after the delay."""
-    by = caller(request).person.get_username()
+    """Override a limit: a stricter value at once; a looser one needs a second person (202) and then waits its delay."""
     try:
-        return _effect(limit_overrides.set_override(key, payload.value, by=by, reason=payload.reason))
+        return _ask_limit(request, changes.set_limit(key, payload.value), payload.reason)
     except Rejected as error:
         raise _refused(error) from error
 
 
-@router.delete("/limits/{key}", response={200: EffectOut, **CHANGE})
+@router.delete("/limits/{key}", response={200: EffectOut, 202: WaitingChangeOut, **CHANGE})
 @needs("trading.change_limitsinforce", operators_only=True)
 def limits_delete(request: HttpRequest, key: str, query: Query[ReasonIn]) -> Any:
-    """Remove an override: the value of config/risk.yaml applies again, after the delay where it is looser."""
-    by = caller(request).person.get_username()
+    """Remove an override: the value of config/risk.yaml applies again. A looser one needs a second person (202)."""
     try:
-        return _effect(limit_overrides.remove_override(key, by=by, reason=query.reason))
+        return _ask_limit(request, changes.unset_limit(key), query.reason)
     except Rejected as error:
         raise _refused(error) from error
+
+
+def _ask_limit(request: HttpRequest, content: dict[str, Any], reason: str) -> Any:
+    who = caller(request)
+    asked = change_requests.ask(
+        Kind.RAISE_LIMIT, content, by=Asker(who.name, who.session_user), reason=reason
+    )
+    return Status(202, change_requests.described(asked.request)) if asked.request else _effect(asked.result)
 
 
 def _refused(error: Rejected) -> HttpError:
-    return HttpError(409 if error.code in ("no_change", "no_override", "changed") else 422, str(error))
+    return HttpError(
+        409 if error.code in ("no_change", "no_override", "changed", "already_asked") else 422, str(error)
+    )
 
 
 def _effect(effect: limit_overrides.Effect) -> dict[str, Any]:

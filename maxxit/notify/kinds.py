@@ -109,6 +109,7 @@ CALM = frozenset(
         "endpoint.gone",
         "check.recovered",
         "twin.recovered",
+        *(f"change_request.{state}" for state in ("applied", "refused", "withdrawn", "expired", "stale")),
         *KINDS["trades"].events,
         *OPT_IN,
     }

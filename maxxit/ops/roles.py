@@ -23,6 +23,7 @@ READ_ONLY = (
 NEVER_DELETED = (
     "orders", "positions", "signals", "chain_transactions", "chain_signers", "kill_switches", "execution_approvals",
     "execution_gates", "exit_pauses", "releases", "trained_models", "prompt_versions", "prompt_activations",
+    "change_requests",
 )  # fmt: skip
 SECRET = ("auth_user", "api_keys", "django_session", "otp_totp_totpdevice", "otp_static_staticdevice",
           "otp_static_statictoken", "notify_endpoints", "browser_sessions", "invitations",

@@ -53,7 +53,7 @@ VERBS = (
     Verb(
         "approve",
         "approve",
-        "approve that orders are sent to a venue",
+        "approve that orders are sent to a venue; ask for it where it is real money",
         (VENUE, Given("HOURS", "--hours"), Given("REASON", "--reason", "make approve")),
     ),
     Verb(

@@ -105,6 +105,8 @@ ALERTS = (
     "check.failing", "check.recovered",
     "account.loss_near_limit", "author.unread", "safe.unverified", "safe.check_failed", "llm.budget_nearly_spent",
     "address.transfer", "twin.drifted", "twin.recovered",
+    "change_request.requested", "change_request.confirmed", "change_request.applied", "change_request.refused",
+    "change_request.withdrawn", "change_request.expired", "change_request.stale",
 )  # fmt: skip
 """Events that notify staff at once."""
 

@@ -60,6 +60,8 @@ from trading.operations.approvals import EXPIRED
 from trading.passes import policy as pass_policy
 from trading.risk import limits_in_force
 from trading.risk.policy import policy as risk_policy
+from trading.second_person import Kind, one_person
+from trading.second_person import policy as approval_policy
 from trading.venues.safe import address_check
 from trading.venues.safe.limits import policy as safe_policy
 
@@ -354,6 +356,9 @@ def gates() -> Iterator[Check]:
         if gate.read(name).expired:
             state = f"approval expired: {EXPIRED}"
         yield Check(f"gate:{name}", True, f"{state} ({wiring.money_at_stake(venue)})")
+    for kind in Kind:
+        if why := one_person(kind):
+            yield Check(f"second person:{kind}", True, f"one person decides (config/approvals.yaml): {why}")
 
 
 def billing() -> Check:
@@ -396,6 +401,7 @@ CONFIG: dict[str, Callable[[], object]] = {
     "agents": lambda: load("agents", SeedData),
     "llm": llm_policy,
     "passes": pass_policy,
+    "approvals": approval_policy,
     "chains": chain_terms,
     "login": login_policy,
     "safes": safe_policy,

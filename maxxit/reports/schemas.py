@@ -519,3 +519,29 @@ class ProgressOut(Schema):
     positions_opened: int
     positions_closed: int
     waiting_orders: list[WaitingOrderOut]
+
+
+class ChangedValueOut(Schema):
+    """A value that a change replaces."""
+
+    what: str
+    old: str
+    new: str
+
+
+class WaitingChangeOut(Schema):
+    """A request for a change that raises risk. Nothing changed yet: people who are logged in decide on it.
+
+    `confirmed` is false after a key: a person who is logged in confirms it first, then another approves it.
+    """
+
+    id: int
+    kind: str
+    state: State
+    changes: list[ChangedValueOut]
+    reason: str
+    asked_by: str
+    confirmed: bool
+    asked_at: str
+    expires_at: str
+    sha256: str

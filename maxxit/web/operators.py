@@ -32,9 +32,11 @@ from maxxit.web.sentences import sentence
 from maxxit.web.unfold import OPERATOR_PAGES
 from positions import discovered
 from positions.performance import day_ends
-from trading.models import LimitsInForce
-from trading.operations import differences, limit_overrides
+from trading.models import ChangeRequest, LimitsInForce
+from trading.operations import change_requests, changes, differences, limit_overrides
+from trading.operations.change_requests import Asker
 from trading.risk.limits_in_force import value_text
+from trading.second_person import Kind, one_person
 
 View = Callable[..., HttpResponse]
 CHANGE_LIMITS, BOOK = "trading.change_limitsinforce", "trading.change_ledgerentry"
@@ -145,6 +147,7 @@ def limits_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "old": value_text(effect.old) if effect else "",
         "new": value_text(effect.new) if effect else "",
         "may_change": request.user.has_perm(CHANGE_LIMITS),
+        "needs_second": not one_person(Kind.RAISE_LIMIT),
     }
     return render(request, "web/operator_limits.html", context, status=status_code)
 
@@ -165,15 +168,28 @@ def _change_limit(request: HttpRequest, values: dict[str, Any], *, removing: boo
     if not first_time(request):
         messages.info(request, SENT_BEFORE)
         return redirect("operator-limits")
-    by, key, reason = request.user.get_username(), values["limit"], values["reason"]
-    if removing:
-        effect = limit_overrides.remove_override(key, by=by, reason=reason)
-    else:
-        effect = limit_overrides.set_override(key, values["value"], by=by, reason=reason)
+    key, reason = values["limit"], values["reason"]
+    content = changes.unset_limit(key) if removing else changes.set_limit(key, values["value"])
+    asked = change_requests.ask(Kind.RAISE_LIMIT, content, by=asker(request), reason=reason)
+    if asked.request:
+        messages.warning(request, waits(asked.request))
+        return redirect("operator-change-requests")
+    effect: limit_overrides.Effect = asked.result
     change = f"{key}: {value_text(effect.old)} to {value_text(effect.new)}"
     log_action(request, list(LimitsInForce.objects.all()[:1]), f"{change} ({reason})")
     messages.success(request, f"{change}, {limits.in_words(effect.in_force_at)}.")
     return redirect("operator-limits")
+
+
+def asker(request: HttpRequest) -> Asker:
+    """Return the person of this session."""
+    person: Any = request.user
+    return Asker(person.get_username(), person)
+
+
+def waits(row: ChangeRequest) -> str:
+    """Return the message after a change was asked for."""
+    return f"Nothing changed yet: request {row.pk} waits until another person approves it."
 
 
 @require_http_methods(["GET", "HEAD"])

@@ -17,7 +17,10 @@ from maxxit.core.errors import InvalidInput, MaxxitError
 from maxxit.reports.owners.waiting_entries import waiting_entries
 from trading.deployments import confirmation, owner_limits
 from trading.models import Order
+from trading.operations import change_requests, changes
+from trading.operations.change_requests import Asker
 from trading.risk.limits_in_force import protective_limits
+from trading.second_person import Kind
 
 MOST = 50
 """Waiting entries on the page, the first to expire first."""
@@ -71,7 +74,7 @@ def limits(request: HttpRequest, deployment_id: int) -> HttpResponse:
         values = dict(form.cleaned_data)
         ask = values.pop("confirm_entries")
         try:
-            notes = owner_limits.set_limits(deployment, values, by=person.get_username())
+            notes, waits = _set_limits(request, deployment, values)
         except InvalidInput as error:
             for name, text in error.problems.items():
                 form.add_error(name, text)
@@ -80,15 +83,36 @@ def limits(request: HttpRequest, deployment_id: int) -> HttpResponse:
                 confirmation.ask(deployment, ask, by=person.get_username())
             for note in notes:
                 messages.warning(request, note)
-            messages.success(
-                request,
-                f"{deployment.agent.name}: saved. It holds from the next order on.",
-                f"limits-{deployment.pk}",
-            )
+            if not waits:
+                messages.success(
+                    request,
+                    f"{deployment.agent.name}: saved. It holds from the next order on.",
+                    f"limits-{deployment.pk}",
+                )
             return redirect("my-agents")
     return render(
         request, "web/limits.html", {"form": form, "d": deployment}, status=422 if form.errors else 200
     )
+
+
+def _set_limits(
+    request: HttpRequest, deployment: Deployment, values: dict[str, Any]
+) -> tuple[list[str], bool]:
+    """Set the limits; return what to say, and whether staff's own raise waits for a second person."""
+    person: Any = request.user
+    if not person.is_staff:
+        return owner_limits.set_limits(deployment, values, by=person.get_username()), False
+    asked = change_requests.ask(
+        Kind.RAISE_OWNER_LIMIT,
+        changes.owner_limits_of(deployment, values),
+        by=Asker(person.get_username(), person),
+        reason="set on the page of the deployment's limits",
+    )
+    if asked.request:
+        return [
+            f"No limit changed yet: request {asked.request.pk} waits until another person approves it."
+        ], True
+    return asked.result, False
 
 
 @never_cache

@@ -27,6 +27,8 @@ from maxxit.web.settings_pages import SECTIONS
 RECOVERY_CODES = 10
 OPEN_WITHOUT = ("/second-factor", "/logout", "/static/", "/health/")
 """Paths open to staff before the second factor is set up."""
+KEYED = ("/api/", "/metrics", "/mcp")
+"""Paths where a request with an API key has no session. Others read the session, whatever the headers say."""
 
 
 class CodeForm(forms.Form):
@@ -49,11 +51,12 @@ def missing(request: HttpRequest) -> bool:
 def required_for_staff(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
     """Middleware that redirects staff without a required second factor to the page that sets it up.
 
-    A request with an API key has no session: it passes, and never falls back on cookies.
+    A request with an API key passes where keys are read: it has no session there, and never falls back on cookies.
     """
 
     def check(request: HttpRequest) -> HttpResponse:
-        if has_key(request) or request.path.startswith(OPEN_WITHOUT) or not missing(request):
+        keyed = has_key(request) and request.path.startswith(KEYED)
+        if keyed or request.path.startswith(OPEN_WITHOUT) or not missing(request):
             return get_response(request)
         return redirect("second-factor")
 

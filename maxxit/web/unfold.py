@@ -12,6 +12,7 @@ OPERATOR_PAGES = (
     ("operator-health", "Health", "monitor_heart", "pipeline.view_stagerun"),
     ("operator-checklist", "Checklist", "checklist", "pipeline.view_stagerun"),
     ("operator-limits", "Limits", "speed", "trading.view_limitsinforce"),
+    ("operator-change-requests", "Change requests", "how_to_vote", "trading.view_changerequest"),
     ("operator-transactions", "Transactions", "receipt_long", "trading.view_chaintransaction"),
     ("operator-reconciliation", "Reconciliation", "balance", "trading.view_ledgerentry"),
     ("operator-models", "Calls and prompts", "query_stats", "llm.view_llmtrace"),
@@ -60,6 +61,7 @@ MENU = (
         (
             ("Gates", "door_front", "trading.gate"),
             ("Approvals", "how_to_reg", "trading.approval"),
+            ("Changes by two people", "how_to_vote", "trading.changerequest"),
             ("Kill switch", "emergency_home", "trading.killswitch"),
             ("Refused posts", "block", "signals_app.rejectedpost"),
         ),

@@ -73,6 +73,7 @@ from trading.chain.models import ChainAttempt, ChainTransaction, SafePlan, Signe
 from trading.models import (
     AccountCheck,
     BillingEvent,
+    ChangeRequest,
     CredentialRequest,
     Fill,
     FundingPayment,
@@ -331,6 +332,17 @@ def machine() -> None:
         source="jsonl", place="posts.jsonl:7", reason="no text", raw="{}", seen_at=timezone.now()
     )
     risk_limits()
+    ChangeRequest.objects.create(
+        kind="raise_limit",
+        content={"limit": "max_trade_usd", "value": "9000"},
+        base={"in_force": "5000", "configured": "5000", "new": "9000"},
+        sha256="0" * 64,
+        reason="a calm week",
+        state="withdrawn",
+        asked_by="olga",
+        asked_at=timezone.now(),
+        expires_at=timezone.now(),
+    )
     LoginAttempts.objects.create(subject="account:carol", failures=1, last_at=timezone.now())
     Invitation.objects.create(sha256="0" * 64, created_at=timezone.now(), expires_at=timezone.now())
     signer = Signer.objects.create(chain_id=31337, address="0x" + "1" * 40, next_nonce=1)

@@ -17,7 +17,9 @@ from tests.surface.conftest import World
 from tests.surface.test_browser import nameless
 from trading import gate
 from trading.models import PaperBalance
-from trading.operations import limit_overrides
+from trading.operations import change_requests, changes, limit_overrides
+from trading.operations.change_requests import Asker
+from trading.second_person import Kind
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.limit(600)]
 
@@ -134,9 +136,16 @@ def test_each_operator_page_fits_a_phone_and_stops_the_machine(
     enter(tab, live_server, world.staff)
     limit_overrides.set_override("max_trade_usd", "2000", by="olga", reason="a thin week")
     PaperBalance.objects.create(account=world.of_alice.deployment.account, asset="SOL", amount=3)
+    limit = changes.set_limit("account.max_open_orders", "30")
+    change_requests.ask(Kind.RAISE_LIMIT, limit, by=Asker("root on the command line"), reason="a calm week")
     wrong = []
     for name, *_ in OPERATOR_PAGES:
         tab.open(f"{live_server.url}{reverse(name)}")
+        if name == "operator-change-requests":
+            tab.evaluate(
+                "document.querySelectorAll('.mx-grid details').forEach(one => { one.open = true }); 1"
+            )
+            tab.wait_text("Confirm account.max_open_orders: 20 → 30")
         wrong += look(tab, name)
     tab.open(f"{live_server.url}{reverse('operator-reconciliation')}")
     tab.following(lambda: tab.click("button[value=compare]"))

@@ -55,6 +55,8 @@ ELSEWHERE = {
        ("set", "test", "remove", "rotate", "new-key")},
     **{f"safe {action}": "tests/chain/sending/test_safes.py, a chain" for action in
        ("create", "plan", "limits", "verify", "revoke", "keystore", "executor")},
+    **{name: "tests/surface/test_change_requests.py, a request and a shut gate" for name in
+       ("approvals show", "approvals refuse", "approvals withdraw", "gate open")},
     **{f"perps {action}": "tests/trading/venues/gmx/test_onboarding.py, a chain" for action in
        ("plan", "verify", "show", "revoke")},
 }  # fmt: skip
@@ -147,6 +149,8 @@ RUNS: dict[str, Words] = {
     "apikey create": lambda w, f: ["alice"],
     "apikey list": lambda w, f: [],
     "apikey revoke": lambda w, f: [w.key(w.alice)["x-api-key"][:10]],
+    "approvals list": lambda w, f: ["--all"],
+    "gate close": lambda w, f: ["paper", "--reason", "x"],
     "approve": lambda w, f: ["paper", "--reason", "x"],
     "authors backtest": lambda w, f: [*posts(f), *candles(f)],
     "authors update": lambda w, f: [],

@@ -17,7 +17,7 @@ from agents.models import Deployment
 from agents.states import DeploymentState
 from maxxit.adminkit import EMPTY, link, list_link, number_column, state_column
 from maxxit.core.errors import InvalidInput, MaxxitError, Rejected
-from trading.deployments import activation
+from trading.deployments import activation, owner_limits
 
 
 class DeploymentForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -79,6 +79,10 @@ class DeploymentAdmin(Stateful):
         "module_enabled",
         "verified_at",
         "created_at",
+        # raised by their owner, or by two people (trading.operations.change_requests)
+        *owner_limits.NAMES,
+        "limits_changed_at",
+        "limits_changed_by",
     )
     actions = ("activate", "pause", "revoke")
     status = state_column()

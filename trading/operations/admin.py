@@ -24,6 +24,7 @@ from maxxit.market.venues import venues
 from trading import gate
 from trading.models import (
     Approval,
+    ChangeRequest,
     Gate,
     KillSwitch,
     LimitsInForce,
@@ -33,6 +34,8 @@ from trading.models import (
     PaperOrder,
     PaperPosition,
 )
+from trading.operations.change_requests import lines_of
+from trading.operations.changes import in_words
 
 
 class GateForm(BaseDialogForm):
@@ -45,7 +48,7 @@ class GateForm(BaseDialogForm):
 class GateAdmin(ReadOnlyAdmin):
     """Whether orders may leave: closed here for any venue, opened here for paper ones alone.
 
-    A venue of real money is opened on the command line, and each needs an approval besides (`manage.py approve`).
+    A venue of real money is opened on the page Change requests. Each venue needs an approval besides.
     """
 
     list_display = ("venue", "standing", "changed_at", "changed_by", "reason", "events")
@@ -123,6 +126,21 @@ class ApprovalAdmin(ReadOnlyAdmin):
     @display(description="state", label={"standing": "success", "expired": "warning", "revoked": "danger"})
     def standing(self, row: Approval) -> str:
         return "revoked" if row.revoked_at else "standing" if row.expires_at > clock.now() else "expired"
+
+
+@admin.register(ChangeRequest)
+class ChangeRequestAdmin(ReadOnlyAdmin):
+    """Changes that need a second person. The page Change requests decides on them."""
+
+    list_display = ("kind", "state", "what", "asked_by", "asked_at", "expires_at", "decided_by", "decided_at")
+    list_filter = ("state", "kind")
+    search_fields = ("asked_by", "decided_by", "reason")
+    date_hierarchy = "asked_at"
+
+    @display(description="what")
+    def what(self, row: ChangeRequest) -> str:
+        """From and to."""
+        return in_words(lines_of(row))
 
 
 @admin.register(KillSwitch)

@@ -1,4 +1,4 @@
-"""`manage.py approve VENUE`: allow orders to be sent to a venue until the approval expires."""
+"""`manage.py approve VENUE`: allow orders to be sent to a venue until the approval expires, or ask for it."""
 
 from typing import Any
 
@@ -8,11 +8,19 @@ from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, by_option, clock_text, duration, operator, time_ahead
 from maxxit.market.venues import venue_policy
 from trading import gate
+from trading.management.waiting import said_that_it_waits
+from trading.models import Approval
+from trading.operations import change_requests, changes
 from trading.operations.approvals import EXPIRING
+from trading.operations.change_requests import Asker
+from trading.second_person import Kind
 
 
 class Command(OpsCommand):
-    help = "Approve that orders are sent to a venue (or * for all) for some hours. Its dry run must be off as well."
+    help = (
+        "Approve that orders are sent to a venue (or * for all) for some hours. Its dry run must be off as well. "
+        "A venue of real money needs a second person: the command asks, and the page Change requests decides."
+    )
 
     def options(self, parser: CommandParser, action: str) -> None:
         parser.add_argument("scope", metavar="VENUE", help="a name from config/venues.yaml, or * for all")
@@ -25,7 +33,15 @@ class Command(OpsCommand):
         if scope != "*":
             venue_policy(scope)
         until = time_ahead(hours=options["hours"])
-        approval = gate.approve(scope, by=operator(options["by"]), until=until, reason=options["reason"])
+        asked = change_requests.ask(
+            Kind.APPROVE_ORDERS,
+            changes.approve_orders(scope, until),
+            by=Asker(operator(options["by"])),
+            reason=options["reason"],
+        )
+        if asked.request:
+            return said_that_it_waits(self, asked.request)
+        approval: Approval = asked.result
         self.say(
             f"{scope} is approved until {clock_text(approval.expires_at)} UTC by {approval.approved_by}; {EXPIRING}",
             "SUCCESS",

@@ -15,13 +15,17 @@ from maxxit.core.money import plain
 from maxxit.core.terms import KILL_LEVELS, ExitPreset, KillLevel, Preset
 from maxxit.reports.owners.waiting_entries import ExitLevel, WaitingEntry, waiting_entries
 from trading.billing.payments import parse_amount
-from trading.deployments import activation, confirmation, owner_limits, stops
+from trading.deployments import activation, confirmation, stops
 from trading.deployments.describe import (
     deployment_data,
     deployment_numbered,
     deployments_data,
 )
+from trading.management.waiting import said_that_it_waits
 from trading.models import Order
+from trading.operations import change_requests, changes
+from trading.operations.change_requests import Asker
+from trading.second_person import Kind
 
 MOVES = {"activate": activation.activate, "pause": activation.pause, "revoke": activation.revoke}
 
@@ -204,7 +208,17 @@ class Command(OpsCommand):
             if count != count.to_integral_value():
                 raise InvalidInput({"--open": f"{count} is not a whole number"})
             values["max_open_positions"] = int(count)
-        for note in owner_limits.set_limits(deployment, values, by=by):
+        asked = change_requests.ask(
+            Kind.RAISE_OWNER_LIMIT,
+            changes.owner_limits_of(deployment, values),
+            by=Asker(by),
+            reason="manage.py deployments limit",
+        )
+        if asked.request:
+            said_that_it_waits(self, asked.request)
+            return
+        deployment.refresh_from_db()
+        for note in asked.result:
             self.say(note, "WARNING")
         for name in names.values():
             value = getattr(deployment, name)

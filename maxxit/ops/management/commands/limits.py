@@ -7,15 +7,18 @@ from django.core.management.base import CommandParser
 from maxxit.core.clock import iso_utc
 from maxxit.core.commands import OpsCommand, operator
 from maxxit.reports.operators import limits
-from trading.operations import limit_overrides
+from trading.management.waiting import said_that_it_waits
+from trading.operations import change_requests, changes, limit_overrides
+from trading.operations.change_requests import Asker
 from trading.risk.limits_in_force import value_text
+from trading.second_person import Kind
 
 
 class Command(OpsCommand):
     help = "List the risk limits with their use now, and change one, as in: limits set max_trade_usd 2000 --reason …"
     subcommands = {
         "list": "list the limits: in force, use now, value of config/risk.yaml, override, waiting value",
-        "set": "override a limit; a looser value waits for its delay",
+        "set": "override a limit; a looser value needs a second person, then waits for its delay",
         "unset": "remove an override: the value of config/risk.yaml applies again",
     }
 
@@ -49,16 +52,15 @@ class Command(OpsCommand):
         return {"limits": rows, "problem": read.problem}
 
     def _set(self, options: dict[str, Any]) -> dict[str, Any]:
-        by = operator(options["by"])
-        return self._show_effect(
-            limit_overrides.set_override(options["limit"], options["value"], by=by, reason=options["reason"])
-        )
+        return self._ask(changes.set_limit(options["limit"], options["value"]), options)
 
     def _unset(self, options: dict[str, Any]) -> dict[str, Any]:
-        by = operator(options["by"])
-        return self._show_effect(
-            limit_overrides.remove_override(options["limit"], by=by, reason=options["reason"])
-        )
+        return self._ask(changes.unset_limit(options["limit"]), options)
+
+    def _ask(self, content: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+        by = Asker(operator(options["by"]))
+        asked = change_requests.ask(Kind.RAISE_LIMIT, content, by=by, reason=options["reason"])
+        return said_that_it_waits(self, asked.request) if asked.request else self._show_effect(asked.result)
 
     def _show_effect(self, effect: limit_overrides.Effect) -> dict[str, Any]:
         old, new = value_text(effect.old), value_text(effect.new)
