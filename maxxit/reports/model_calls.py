@@ -70,8 +70,8 @@ class Became:
     called: list[Called] = field(default_factory=list)
     moves: list[Decimal | None] = field(default_factory=list)
     """Of each of `called`: percent to its side after 24 hours, without costs; None: not over, or no price."""
-    signals: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    signals: set[int] = field(default_factory=set)
+    positions: set[int] = field(default_factory=set)
     realised: Decimal = ZERO
     """PnL of closed positions, after fees and profit share."""
     open: Decimal = ZERO
@@ -80,7 +80,7 @@ class Became:
     """Venue and platform fees of all positions; those of closed ones are in `realised`."""
     funding: Decimal = ZERO
     """Received (positive) or paid; in no PnL."""
-    unquoted: int = 0
+    unquoted: set[int] = field(default_factory=set)
     """Open positions without a quote, which are not in `open`."""
 
     @property
@@ -92,9 +92,9 @@ class Became:
         """Add the outcome of another call of the same purpose."""
         self.called += other.called
         self.moves += other.moves
-        self.signals += [pk for pk in other.signals if pk not in self.signals]
-        self.positions += [pk for pk in other.positions if pk not in self.positions]
-        for name in ("realised", "open", "fees", "funding", "unquoted"):
+        for name in ("signals", "positions", "unquoted"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("realised", "open", "fees", "funding"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def figures(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Became:
             "mean_pct": price.mean_pct,
             "signals": len(self.signals),
             "positions": len(self.positions),
-            "unquoted": self.unquoted,
+            "unquoted": len(self.unquoted),
             "realised_usd": plain(usdc(self.realised)),
             "open_usd": plain(usdc(self.open)),
             "fees_usd": plain(usdc(self.fees)),
@@ -127,7 +127,11 @@ class Became:
             }
             for one, move in zip(self.called, self.moves, strict=True)
         ]
-        return self.figures() | {"called": called, "signal_ids": self.signals, "position_ids": self.positions}
+        return self.figures() | {
+            "called": called,
+            "signal_ids": sorted(self.signals),
+            "position_ids": sorted(self.positions),
+        }
 
     @property
     def text(self) -> str:
@@ -206,7 +210,7 @@ def _add_positions(found: defaultdict[int, Became], causes: Iterable[_Cause], pe
     """Add signals and their positions to the calls that led to them."""
     by_signal: defaultdict[int, list[_Cause]] = defaultdict(list)
     for cause in causes:
-        found[cause.trace].signals.append(cause.signal)
+        found[cause.trace].signals.add(cause.signal)
         by_signal[cause.signal].append(cause)
     rows = visible(Position.objects.filter(signal__in=by_signal), person).select_related("entry_order")
     for position in attach(with_unrealised(rows).order_by("pk")):
@@ -246,8 +250,9 @@ def _add(row: Became, position: Position, cause: _Cause) -> None:
     for name, amount in amounts.items():
         parts = split(amount, cause.weights)
         setattr(row, name, getattr(row, name) + sum((parts[place] for place in cause.places), ZERO))
-    row.positions.append(position.pk)
-    row.unquoted += not closed and unrealised is None
+    row.positions.add(position.pk)
+    if not closed and unrealised is None:
+        row.unquoted.add(position.pk)
 
 
 def of_post(post: CtPost) -> list[tuple[LlmTrace, Became]]:
@@ -256,6 +261,10 @@ def of_post(post: CtPost) -> list[tuple[LlmTrace, Became]]:
     rows = {call.pk: call for call in calls}
     found = became_of(list(rows), posts=[post.pk])
     return [(rows[pk], became) for pk, became in sorted(found.items())]
+
+
+BATCH = 5_000
+"""Calls that are read at once; a statement takes 65,535 values at most."""
 
 
 GROUP = ("purpose", "provider", "model", "version")
@@ -275,7 +284,9 @@ def by_version(traces: QuerySet[LlmTrace]) -> list[dict[str, Any]]:
         )
     }
     groups: defaultdict[tuple[str, ...], Became] = defaultdict(Became)
-    for pk, became in became_of(list(keys)).items():
-        groups[keys[pk]].add(became)
+    ids = list(keys)
+    for place in range(0, len(ids), BATCH):
+        for pk, became in became_of(ids[place : place + BATCH]).items():
+            groups[keys[pk]].add(became)
     rows = [dict(zip(GROUP, key, strict=True)) | became.figures() for key, became in groups.items()]
     return sorted(rows, key=lambda row: (-row["calls"], *(row[name] for name in GROUP)))

@@ -120,7 +120,7 @@ def test_a_review_has_the_signal_of_its_own_token(follower: Deployment) -> None:
     again = call(post, **of, request={"user": 'The facts:\n\n{"posts": [], "side": "long", "token": "ETH"}'})
     found = model_calls.became_of([btc.pk, eth.pk, again.pk])
     assert {pk: (row.signals, row.realised, row.fees) for pk, row in found.items()} == {
-        eth.pk: ([signal.pk], Decimal(4), Decimal("0.5"))
+        eth.pk: ({signal.pk}, Decimal(4), Decimal("0.5"))
     }
     assert model_calls.became_of([again.pk]) == {}, (
         "the first answer decided, also where it is not asked about"
@@ -136,7 +136,20 @@ def test_what_is_not_known_yet_is_said(follower: Deployment) -> None:
     found = model_calls.became_of([new.pk, old.pk])
     assert found[new.pk].text == "long ETH not known yet after 24 h; not traded"
     assert found[new.pk].figures() | {"calls": 1, "known": 0, "mean_pct": None} == found[new.pk].figures()
-    assert (found[old.pk].unquoted, found[old.pk].open) == (1, Decimal(0))
+    assert (len(found[old.pk].unquoted), found[old.pk].open) == (1, Decimal(0))
+
+
+def test_a_position_counts_once_in_a_group(follower: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two calls of a group read its posts, and are read from the database one after the other."""
+    first, second = read({"BTC": "long"}), read({"BTC": "long"})
+    signal = decided(follower, {first: "0.5", second: "0.5"}, token="BTC")
+    builders.position(follower, by=signal, symbol="BTC", fees=Decimal("0.000003"))
+    call(first)
+    call(second)
+    monkeypatch.setattr(model_calls, "BATCH", 1)
+    [row] = model_calls.by_version(LlmTrace.objects.all())
+    assert (row["signals"], row["positions"], row["unquoted"]) == (1, 1, 1)
+    assert row["fees_usd"] == "0.000003", "its parts add up to the base unit"
 
 
 def test_as_many_queries_whatever_the_number_of_calls(follower: Deployment) -> None:
