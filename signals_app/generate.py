@@ -24,11 +24,13 @@ from maxxit.llm.ask import ask
 from maxxit.llm.trace import AgentRef
 from maxxit.market.instruments import instrument, listed_on, words_by_token
 from maxxit.market.venues import VenuePolicy, venue_policy
-from signals_app import decision_inputs, risk_inputs, score, stops
+from signals_app import decision_inputs, score
 from signals_app.caps import Caps
 from signals_app.evidence.base import Call
 from signals_app.evidence.posts import shares
 from signals_app.facts import Facts, gather
+from signals_app.forecast_use import risk_inputs, stops
+from signals_app.forecast_use.volatility_size import by_volatility
 from signals_app.lanes import Lanes
 from signals_app.models import CtPost, Signal
 from signals_app.outcome import candidate, raise_to
@@ -37,7 +39,6 @@ from signals_app.reading.proposal import Proposal
 from signals_app.reasons import CandidateReason
 from signals_app.score import Declined, Limits, Proposed, RiskRules
 from signals_app.size import size_model
-from signals_app.volatility_size import by_volatility
 
 log = structlog.get_logger(__name__)
 

@@ -52,7 +52,7 @@ def size_model(
     """Return a signal's `size_model`; `size` is a fraction of the available balance, as text.
 
     Args:
-        volatility: of `signals_app.volatility_size`; None or empty where the agent has no volatility target.
+        volatility: of `signals_app.forecast_use.volatility_size`; None or empty for an agent without a target.
     """
     name, shares = tier(confidence, posts), load("risk", Presets).sizing[preset]
     share = {"high": shares.high_pct, "medium": shares.medium_pct, "low": shares.low_pct}[name]

@@ -22,7 +22,7 @@ from positions.margins import attach
 from positions.models import Position
 from positions.performance.equity import with_unrealised
 from signals_app.evidence.effects import SCALE, effects
-from signals_app.forecasts_used import forecasts_used
+from signals_app.forecast_use.forecasts_used import forecasts_used
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, LedgerEntry, Order
 

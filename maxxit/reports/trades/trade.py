@@ -29,7 +29,7 @@ from positions.costs import Costs, read_costs
 from positions.models import Position
 from positions.performance import pnl
 from signals_app.evidence.effects import SCALE, effects
-from signals_app.forecasts_used import forecasts_used
+from signals_app.forecast_use.forecasts_used import forecasts_used
 from signals_app.models import CtPost, Signal
 from trading.models import Fill, JournalKind, LedgerEntry, Order
 from trading.perps.margin import MarginFacts, facts_of

@@ -123,7 +123,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     r"risk_score\.(max_cvar_pct|weights\.\w+)": (SCORE, "test_the_score_is_the_weighted_mean_of_its_parts"),
     r"risk_score\.enabled": (SCORE, "test_a_score_that_is_off_blocks_nothing"),
     r"risk_score\.horizon_hours": (
-        "tests/signals_app/test_risk_inputs.py", "test_a_signal_stores_the_forecast_and_the_correlations",
+        "tests/signals_app/forecast_use/test_risk_inputs.py", "test_a_signal_stores_the_forecast_and_the_correlations",
     ),
     r"order_deadline_seconds": (SETTLE, "test_the_paper_exchange_takes_no_order_past_its_deadline"),
     r"fees\.trade": (SETTLE, "test_the_platform_fee_is_booked_once_per_trade"),

@@ -12,11 +12,11 @@ from maxxit.core.clock import iso_utc
 from maxxit.learning.forecasts import Volatility
 from maxxit.learning.models import Forecast, TrainedModel
 from maxxit.learning.reasons import NoForecast
+from signals_app.forecast_use.volatility_size import by_volatility
 from signals_app.generate import generate
 from signals_app.models import Signal
 from signals_app.policy import policy
 from signals_app.size import scale_of, size_model
-from signals_app.volatility_size import by_volatility
 from tests import builders as make
 from tests.builders import T0, RecordedClock
 from tests.learning.stored import trained

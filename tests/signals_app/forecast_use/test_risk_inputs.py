@@ -7,7 +7,7 @@ import pytest
 
 from maxxit.core.clock import iso_utc
 from maxxit.learning.models import Forecast
-from signals_app import risk_inputs
+from signals_app.forecast_use import risk_inputs
 from signals_app.generate import generate
 from signals_app.models import Signal
 from signals_app.policy import policy

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from signals_app.forecasts_used import forecasts_used
+from signals_app.forecast_use.forecasts_used import forecasts_used
 
 DIRECTION = {
     "mean": "-0.0123",
