@@ -276,6 +276,12 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         sweeping = [reference, Contender("ours", ours, mine, own)]
         few, many = options.positions // 1000, options.positions // 20
         rounds = dict(zip((0, few, many), (int(number) for number in options.rounds.split(",")), strict=True))
+        needed = 2 * (options.ticks + 1) + sum(hits * (count + 1) for hits, count in rounds.items())
+        if needed > SYMBOLS * min(map(len, stops)):
+            raise SystemExit(
+                f"these rounds and ticks hit {needed:,} stops of {sum(map(len, stops)):,}: "
+                "give fewer --rounds or --ticks, or more --positions"
+            )
         for hits in (0, 1):
             found = interleaved(ticking, partial(Book.one_symbol, hits=hits), hits, options.ticks)
             yield {"what": f"tick, {hits} hits"} | found
