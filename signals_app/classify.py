@@ -1,7 +1,7 @@
 """The classify stage: reads new posts with a model and stores whether each is a call, on which tokens and sides."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from agents.models import CtAccount
 from maxxit.core.errors import MaxxitError, Misconfigured, Rejected, Retryable
 from maxxit.core.untrusted import storable
 from maxxit.events import wake
-from maxxit.events.record import Transition, advance, advance_all, advance_each
+from maxxit.events.record import Transition, advance, advance_all, advance_each, record_all
 from maxxit.llm.ask import ask
 from maxxit.llm.budget import AccountSpent
 from maxxit.llm.call import ProviderRefused
@@ -26,10 +26,12 @@ from signals_app.followers import followers
 from signals_app.lanes import Lanes, PassTime
 from signals_app.models import CtPost
 from signals_app.outcome import candidate
-from signals_app.policy import Classify
+from signals_app.policy import Classify, Screening
 from signals_app.prices_at import prices_at
 from signals_app.reading.schema import Post, Reading, Readings, question
-from signals_app.reasons import CandidateReason
+from signals_app.reasons import CandidateReason, PrefilterReason
+from signals_app.screening.audit import AUDITED
+from signals_app.screening.screen import Screened, screen
 from signals_app.states import PostState
 from signals_app.verify import verify
 
@@ -48,6 +50,8 @@ class Classified:
     read: int = 0
     candidates: int = 0
     quarantined: int = 0
+    screened: int = 0
+    """Posts that no model was asked about, because no call is expected in them."""
     changed: int = 0
     """Posts edited, deleted or classified by another pass during the model call: their readings are dropped."""
     failed: dict[str, int] = field(default_factory=dict)
@@ -65,6 +69,8 @@ class Read:
     changed: int
     left_out: int
     """Posts that the answer does not mention."""
+    screened: int = 0
+    """Posts that no model was asked about."""
 
 
 @dataclass
@@ -276,7 +282,7 @@ class ClassifyPass:
         if len(self.in_flight) > 1:
             self.crowded |= self.in_flight.keys()
         in_thread = width > 1 or len(self.in_flight) > 1
-        LANES.start(author.account, partial(_read, batch), in_thread=in_thread)
+        LANES.start(author.account, partial(_read, batch, self.policy.screening), in_thread=in_thread)
 
     def _finish(self, author: AuthorQueue, batch: list[CtPost], number: int, call: Future[Read]) -> None:
         """Count what a call read, or handle its failure; the author goes to the end of the queue if it may go on."""
@@ -328,6 +334,7 @@ class ClassifyPass:
         self.done.read += read.stored
         self.done.candidates += read.candidates
         self.done.changed += read.changed
+        self.done.screened += read.screened
         if read.changed:
             log.info("posts_changed_while_read", posts=read.changed)
         if read.left_out:
@@ -389,30 +396,71 @@ def _next(
     return None, []
 
 
-def _read(batch: Sequence[CtPost]) -> Read:
-    """Ask the model about the posts of one author and store what it says; candidates wake the next stage at once."""
+def _read(batch: Sequence[CtPost], screening: Screening) -> Read:
+    """Ask the model about the posts of one author and store what it says; candidates wake the next stage at once.
+
+    What the screening rejects is stored first, and the model is not asked about it.
+    """
     tokens = words_by_token()
     prices = prices_at([(post.text, post.posted_at) for post in batch], tokens)
-    posts = (
+    posts = [
         Post(post.post_id, post.account.x_username, post.text, post.posted_at.isoformat(), known)
         for post, known in zip(batch, prices, strict=True)
-    )
+    ]
+    screened = screen(posts, tokens, screening)
+    no_call = [post for post in batch if post.post_id in screened and screened[post.post_id].rejected]
+    rejected = _reject(no_call)
+    left = [post for post in batch if post not in no_call]
+    changed = len(no_call) - rejected
+    if not left:
+        return Read(0, 0, changed, 0, rejected)
+    names = {post.post_id for post in left}
     asked = ask(
         purpose="classify",
-        data=question(posts, tokens),
+        data=question((post for post in posts if post.post_id in names), tokens),
         schema=Readings,
-        correlation_ids=[post.correlation_id for post in batch],
-        account=f"{batch[0].account.source}:{batch[0].account.x_username}",
+        correlation_ids=[post.correlation_id for post in left],
+        account=f"{left[0].account.source}:{left[0].account.x_username}",
     )
     readings = {reading.post_id: reading for reading in asked.answer.readings}
     with transaction.atomic():
-        unchanged = _unchanged(batch)
+        unchanged = _unchanged(left)
         missing = [post for post in unchanged if post.post_id not in readings]
         read = [(post, readings[post.post_id]) for post in unchanged if post.post_id in readings]
         candidates = _store(read)
+        _record_audit([post for post, _ in read], screened, candidates)
         if candidates:
             wake.after_commit("stage.classify")
-    return Read(len(read), candidates, len(batch) - len(unchanged), len(missing))
+    return Read(len(read), len(candidates), changed + len(left) - len(unchanged), len(missing), rejected)
+
+
+@transaction.atomic
+def _reject(posts: Sequence[CtPost]) -> int:
+    """Move posts without an expected call to `prefiltered`; return how many, since some may have changed meanwhile."""
+    why = PrefilterReason.NO_CALL_EXPECTED
+    fields = {"outcome": f"prefiltered:{why}", "is_signal_candidate": False}
+    unchanged = _unchanged(posts) if posts else []
+    moved = [Transition(post, PostState.PREFILTERED, why, fields=fields) for post in unchanged]
+    return len(advance_each(moved, locked=True))
+
+
+def _record_audit(
+    read: Sequence[CtPost], screened: Mapping[str, Screened], candidates: Collection[int]
+) -> None:
+    """Write what the model found in the posts that it was asked about although no call was expected."""
+    audited = [post for post in read if post.post_id in screened and screened[post.post_id].audited]
+    record_all(
+        AUDITED,
+        CtPost,
+        (
+            (
+                post.pk,
+                post.correlation_id,
+                {"chance": f"{screened[post.post_id].chance:f}", "call": post.pk in candidates},
+            )
+            for post in audited
+        ),
+    )
 
 
 LOCK_NEW = "SELECT id, text FROM ct_posts WHERE id = ANY(%s) AND state = 'new' ORDER BY id FOR UPDATE"
@@ -429,13 +477,13 @@ def _unchanged(batch: Sequence[CtPost]) -> list[CtPost]:
     return [post for post in batch if texts.get(post.pk) == post.text]
 
 
-def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
-    """Advance each post with its reading, posts without a call in bulk; returns the number of candidates.
+def _store(read: Iterable[tuple[CtPost, Reading]]) -> set[int]:
+    """Advance each post with its reading, posts without a call in bulk; returns the ids of the candidates.
 
     The caller holds the posts' locks.
     """
     rest: dict[str, list[Transition]] = {}
-    candidates = 0
+    candidates = set()
     for post, reading in read:
         verified = verify(reading, post.text, words_by_token(), stablecoins())
         if not verified.candidate:
@@ -449,7 +497,7 @@ def _store(read: Iterable[tuple[CtPost, Reading]]) -> int:
             moved = Transition(post, PostState.CLASSIFIED, verified.outcome, fields=fields)
             rest.setdefault(verified.outcome, []).append(moved)
             continue
-        candidates += 1
+        candidates.add(post.pk)
         advance(
             post,
             PostState.CLASSIFIED,

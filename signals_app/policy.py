@@ -32,6 +32,21 @@ class Drift(Policy):
     sigmas: Annotated[Decimal, Field(gt=0, le=20)] = Decimal(4)
 
 
+class Screening(Policy):
+    """Which posts a paid model is asked about (`signals_app.screening`)."""
+
+    reader: str = ""
+    """The trained reader that expects a call or none: a name of docs/reading.md or a file; empty: off."""
+    least_chance: Annotated[Decimal, Field(gt=0, lt=1)] = Decimal("0.015")
+    """Probability of a call from which the model is asked; a reader gives posts without a listed token 0.01."""
+    audit_share: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.05")
+    """Share of the other posts that the model is asked about all the same."""
+    most_lost: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.10")
+    """Share of the calls: staff is alerted where certainly more are lost."""
+    days: Annotated[int, Field(ge=1, le=90)] = 28
+    """That the audit looks back."""
+
+
 class Classify(Policy):
     """Batch sizes, time and attempts of the classify stage."""
 
@@ -42,6 +57,7 @@ class Classify(Policy):
     max_batches_per_author: Count = 10
     max_attempts: Count
     drift: Drift = Drift()
+    screening: Screening = Screening()
 
 
 class Levels(Policy):

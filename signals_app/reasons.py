@@ -58,6 +58,12 @@ class PrefilterReason(CodedReason):
         "the word list in signals_app/prefilter.py",
     )
     DELETED = "deleted", NOBODY, "the author deleted the post before it was read", "nothing to change"
+    NO_CALL_EXPECTED = (
+        "no_call_expected",
+        STAFF,
+        "the screening expects no call in the post, so that no paid model was asked",
+        f"`classify.screening` in {SIGNALS}",
+    )
     TOO_SHORT = "too_short", STAFF, "the post is short and names no listed token", f"aliases in {MARKETS}"
 
 

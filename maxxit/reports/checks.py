@@ -52,6 +52,7 @@ from positions.performance import identity, roll_up
 from positions.twin.policy import policy as twin_policy
 from signals_app import drift
 from signals_app.policy import policy as signals_policy
+from signals_app.screening.audit import audit as audit_of_screening
 from trading import gate, wiring
 from trading.billing import debts, subscriptions
 from trading.chain.chains import terms as chain_terms
@@ -509,12 +510,14 @@ _drifted: list[tuple[datetime, list[str]]] = []
 
 
 def reading() -> Check:
-    """Check that calls, failures and confidence of the reader in use are within the band of the days before."""
+    """Check that calls, failures and confidence are within the band of the days before, and that few calls are lost."""
 
     def probe() -> str:
         now = clock.now()
         if not _drifted or not now - DRIFT_AGAIN < _drifted[0][0] <= now:
-            _drifted[:] = [(now, drift.drifted())]
+            screening = audit_of_screening()
+            lost = [screening.alarm] if screening and screening.alarm else []
+            _drifted[:] = [(now, [*drift.drifted(), *lost])]
         if left := _drifted[0][1]:
             raise LookupError("; ".join(left))
         return "within the band of the days before, or too few posts to say"

@@ -30,6 +30,7 @@ from maxxit.llm import statistics
 from maxxit.llm.models import LlmTrace
 from maxxit.reports import model_calls
 from maxxit.reports.model_calls import Became
+from signals_app.screening.audit import audit
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 COLUMNS = ("ts", "purpose", "provider", "model", "status", "latency_ms", "tokens", "usd", "agent", "error")
@@ -177,9 +178,10 @@ class Command(BaseCommand):
 
     def _summary(self, rows: QuerySet[LlmTrace]) -> None:
         total, days = statistics.summary(rows), statistics.days(rows)
-        became = model_calls.by_version(rows)
+        became, screened = model_calls.by_version(rows), audit()
         if self.as_json:
-            self._line({**total, "days": days, "became": became})
+            screening = screened.as_json() if screened else None
+            self._line({**total, "days": days, "became": became, "screening": screening})
             return
         for name in ("calls", "errors", "error_pct", "repaired", "avg_ms", "p50_ms", "p95_ms", "cost_usd"):
             value = total[name]
@@ -193,6 +195,8 @@ class Command(BaseCommand):
             table.add_row(str(day["day"]), str(day["calls"]), str(day["errors"]), *figures)
         self._print(table)
         self._became(became)
+        if screened:
+            self.stdout.write(f"screening  {screened}")
 
     def _became(self, rows: Iterable[dict[str, Any]]) -> None:
         """Print what became of the calls of each provider, model and version."""
