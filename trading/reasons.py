@@ -377,7 +377,7 @@ class Reason(CodedReason):
         "pending_review",
         CUSTOMER,
         "the entry's risk score is so high that its owner decides",
-        f"confirm or decline it on the page Entries awaiting your confirmation; risk_score.review_from in {RISK}",
+        "confirm or decline it on the page Entries awaiting your confirmation",
     )
     RISK_POSITION = (
         "risk_position",

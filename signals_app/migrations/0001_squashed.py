@@ -284,15 +284,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='ctpost',
+            index=models.Index(condition=models.Q(('is_signal_candidate', True), ('processed_for_signals', False)), fields=['ingested_at'], name='ct_posts_candidates'),
+        ),
+        migrations.AddIndex(
+            model_name='ctpost',
             index=models.Index(condition=models.Q(('state', 'quarantined')), fields=['id'], name='ct_posts_quarantined'),
         ),
         migrations.AddIndex(
             model_name='ctpost',
             index=models.Index(fields=['account', 'posted_at'], name='ct_posts_account'),
-        ),
-        migrations.AddIndex(
-            model_name='ctpost',
-            index=models.Index(condition=models.Q(('is_signal_candidate', True), ('processed_for_signals', False)), fields=['ingested_at'], name='ct_posts_candidates'),
         ),
         migrations.AddIndex(
             model_name='ctpost',

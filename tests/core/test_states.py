@@ -19,7 +19,8 @@ from signals_app.states import POST, SIGNAL, PostState, SignalState
 from trading.billing.states import BILLING, BillingState
 from trading.chain.states import TRANSACTION, TxState
 from trading.credentials.states import REQUEST, RequestState
-from trading.states import IN_FLIGHT, ORDER, OrderState
+from trading.states import CHANGE_REQUEST, IN_FLIGHT, ORDER, OrderState
+from trading.states import RequestState as ChangeState
 
 MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     "agent": (AGENT, AgentState, AgentState.DRAFT, set[str]()),
@@ -36,6 +37,12 @@ MACHINES: dict[str, tuple[Any, type[StrEnum], str, set[str]]] = {
     "delivery": (DELIVERY, DeliveryState, DeliveryState.PENDING, {"sent"}),
     "billing event": (BILLING, BillingState, BillingState.DUE, {"charged", "waived"}),
     "request of keys": (REQUEST, RequestState, RequestState.WAITING, {"accepted", "refused", "replaced"}),
+    "change request": (
+        CHANGE_REQUEST,
+        ChangeState,
+        ChangeState.REQUESTED,
+        {"applied", "refused", "withdrawn", "expired", "stale"},
+    ),
     "preview": (PREVIEW, PreviewState, PreviewState.QUEUED, {"done", "failed", "canceled"}),
     "trained model": (TRAINED_MODEL, ModelState, ModelState.CANDIDATE, set[str]()),
     "transaction": (

@@ -345,6 +345,7 @@ def test_a_wallet_is_unlinked_by_its_owner_alone(world: World) -> None:
 
 ELSEWHERE = {
     "console.invitation": "of those who invite; the invited sees nothing of it",
+    "trading.changerequest": "of staff, about the installation",
     "console.apikey": "listed in OWNER_PATHS",
 }
 

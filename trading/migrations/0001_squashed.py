@@ -695,6 +695,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='order',
+            index=models.Index(condition=models.Q(('purpose', 'open')), fields=['created_at'], name='orders_entries_created'),
+        ),
+        migrations.AddIndex(
+            model_name='order',
             index=models.Index(fields=['account', 'symbol', 'reserved_at'], name='orders_account_symbol'),
         ),
         migrations.AddIndex(
@@ -711,10 +715,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='order',
-            index=models.Index(condition=models.Q(('purpose', 'open'), ('state__in', ['blocked', 'rejected', 'expired', 'canceled'])), fields=['signal'], name='orders_entries_not_filled'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
             index=models.Index(condition=models.Q(('reason', ''), _negated=True), fields=['reason', 'id'], name='orders_reason'),
         ),
         migrations.AddIndex(
@@ -723,15 +723,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='order',
-            index=models.Index(condition=models.Q(('purpose', 'open')), fields=['created_at'], name='orders_entries_created'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
             index=models.Index(condition=models.Q(('closes__isnull', False)), fields=['closes'], name='orders_closes'),
         ),
         migrations.AddIndex(
             model_name='order',
             index=models.Index(condition=models.Q(('exits_at_venue', 'resting')), fields=['id'], name='orders_exits_resting'),
+        ),
+        migrations.AddIndex(
+            model_name='order',
+            index=models.Index(condition=models.Q(('purpose', 'open'), ('state__in', ['blocked', 'rejected', 'expired', 'canceled'])), fields=['signal'], name='orders_entries_not_filled'),
         ),
         migrations.AddConstraint(
             model_name='order',

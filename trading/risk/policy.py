@@ -179,10 +179,10 @@ class VolatilityBand(Policy):
 class ScoreWeights(Policy):
     """How much each part of the risk score counts; together 1."""
 
-    position: Weight = Decimal("0.3")
-    volatility: Weight = Decimal("0.2")
-    cvar: Weight = Decimal("0.3")
-    confidence: Weight = Decimal("0.2")
+    position: Weight
+    volatility: Weight
+    cvar: Weight
+    confidence: Weight
 
     @model_validator(mode="after")
     def _whole(self) -> "ScoreWeights":
@@ -194,22 +194,22 @@ class ScoreWeights(Policy):
 class RiskScore(Policy):
     """The risk score of entries (checklist C37). Off unless `enabled`."""
 
-    enabled: bool = False
-    horizon_hours: Annotated[int, Field(ge=1, le=168)] = 24
+    enabled: bool
+    horizon_hours: Annotated[int, Field(ge=1, le=168)]
     """Of the volatility model whose forecast is used."""
-    max_position_pct: Percent = Decimal(2)
+    max_position_pct: Percent
     """Of the account's equity: a larger entry is blocked."""
-    max_volatility_pct: Percent = Decimal(10)
+    max_volatility_pct: Percent
     """Forecast standard deviation over the horizon: above it an entry is blocked."""
-    max_cvar_pct: Percent = Decimal(10)
+    max_cvar_pct: Percent
     """Expected shortfall of the position at which this part of the score is 1."""
-    min_signal_confidence: Fraction = Decimal("0.3")
+    min_signal_confidence: Fraction
     """A signal below it is blocked."""
-    max_correlation: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.95")
+    max_correlation: Annotated[Decimal, Field(gt=0, le=1)]
     """With a token that the account holds: from it on an entry is blocked."""
-    review_from: Annotated[Decimal, Field(gt=0, le=1)] = Decimal("0.7")
+    review_from: Annotated[Decimal, Field(gt=0, le=1)]
     """From this score on an entry waits for its owner's yes."""
-    weights: ScoreWeights = ScoreWeights()
+    weights: ScoreWeights
 
 
 class Fees(Policy):
@@ -279,7 +279,7 @@ class RiskPolicy(Policy):
     price_band_pct: Percent
     max_slippage_pct: Percent
     volatility_band: VolatilityBand
-    risk_score: RiskScore = RiskScore()
+    risk_score: RiskScore
     allow_add_to_position: bool
     order_deadline_seconds: Seconds
     sizing: dict[Preset, Sizing]

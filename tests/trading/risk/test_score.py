@@ -21,12 +21,12 @@ from trading.entries import planning
 from trading.models import Order
 from trading.risk import checks
 from trading.risk.facts import Entries
-from trading.risk.policy import RiskPolicy, RiskScore, ScoreWeights, policy
+from trading.risk.policy import RiskPolicy, ScoreWeights, policy
 from trading.risk.score import RiskInputs, TailForecast, cvar95, parts, score
 from trading.venues.base import VenueAnswer
 
 D = Decimal
-ON = RiskScore(enabled=True)
+ON = policy().risk_score.model_copy(update={"enabled": True})
 TAIL = TailForecast(sigma=D("0.04"), q10=D("-0.05"), q90=D("0.06"))
 SURE = RiskInputs("long", D("0.9"), TAIL, D("0.5"))
 
@@ -64,7 +64,7 @@ def test_the_score_is_the_weighted_mean_of_its_parts() -> None:
     without = parts(replace(SURE, tail=None), D(1), ON)
     assert score(without, ON) == (D("0.3") * D("0.5") + D("0.2") * D("0.1")) / D("0.5")
     with pytest.raises(ValidationError, match=r"the weights are 1\.1 together"):
-        ScoreWeights(position=D("0.4"))
+        ScoreWeights(position=D("0.4"), volatility=D("0.2"), cvar=D("0.3"), confidence=D("0.2"))
 
 
 fractions = st.decimals(0, 1, places=4)

@@ -19,11 +19,10 @@ OF_THE_FILE = get_args(VolatilityBand.model_fields["method"].annotation)
 
 
 class Command(OpsCommand):
-    help = (
-        "Compare the methods of volatility bands (std, ewma, atr, garch, har) on hourly bars: coverage and QLIKE of "
-        "the last 40 percent, with parameters and multipliers of the bars before. Changes nothing."
-    )
-    epilog = """examples:
+    help = "Compare the methods of volatility bands (std, ewma, atr, garch, har) on stored bars. Changes nothing."
+    epilog = """Coverage and QLIKE are of the last 40 percent of the bars; the others give parameters and multipliers.
+
+examples:
   manage.py calibrate-vol
   manage.py calibrate-vol --symbol BTC --symbol ETH --days 120
   manage.py calibrate-vol --candles ../shared/data --json"""
