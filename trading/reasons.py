@@ -406,8 +406,9 @@ class Reason(CodedReason):
     RISK_SCORE_UNREADABLE = (
         "risk_score_unreadable",
         STAFF,
-        "the risk score could not be computed: the order has no signal, or its account no readable equity",
-        "`manage.py doctor`; the cause is in the log",
+        "the risk score could not be computed: the order has no signal, its account no readable equity, or a token "
+        "that it holds has too few bars for a correlation",
+        "`manage.py doctor` and `manage.py backfill`; the cause is in the order's verdict and in the log",
         True,
     )
     OWNER_DAILY_LIMIT = (

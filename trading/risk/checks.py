@@ -268,6 +268,8 @@ def check_risk_score(facts: Facts, policy: RiskPolicy) -> Verdict:
         )
     if inputs.confidence < rules.min_signal_confidence:
         return _stop(Reason.RISK_CONFIDENCE, f"{inputs.confidence:.2f}", rules.min_signal_confidence)
+    if inputs.uncorrelated:
+        return _stop(Reason.RISK_SCORE_UNREADABLE, f"no correlation with {', '.join(inputs.uncorrelated)}")
     if inputs.correlation is not None and inputs.correlation >= rules.max_correlation:
         return _stop(Reason.CORRELATION_SPIKE, f"{inputs.correlation:.4f}", rules.max_correlation)
     found = score.score(score.parts(inputs, position_pct, rules), rules)

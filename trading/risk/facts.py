@@ -216,11 +216,16 @@ class Entries:
         way = 1 if order.side == OrderSide.BUY else -1
         stored = signal.risk_model.get("risk_inputs", {})
         forecast, correlations = stored.get("forecast", {}), stored.get("correlations", {})
-        held = self._holdings.by_account.get(order.account, {})
+        listed = all_instruments()
+        held = {
+            symbol: tokens
+            for symbol, tokens in self._holdings.by_account.get(order.account, {}).items()
+            if symbol != order.symbol and symbol in listed and listed[symbol].round_quantity(abs(tokens))
+        }
         found = [
             Decimal(correlations[symbol]) * (way if tokens > 0 else -way)
             for symbol, tokens in held.items()
-            if symbol in correlations and instrument(symbol).round_quantity(abs(tokens))
+            if symbol in correlations
         ]
         return RiskInputs(
             side=order.position_side,
@@ -229,6 +234,7 @@ class Entries:
             if "sigma" in forecast
             else None,
             correlation=max(found, default=None),
+            uncorrelated=tuple(sorted(held.keys() - correlations.keys())),
             reviewed=order.confirmed_at is not None,
         )
 

@@ -40,6 +40,8 @@ class RiskInputs:
     correlation: Decimal | None = None
     """The largest with a token that the account holds, -1 to 1; with a holding of the other side its sign is turned.
     None where the account holds no other token, or none is known."""
+    uncorrelated: tuple[str, ...] = ()
+    """Tokens that the account holds of which no correlation is known."""
     reviewed: bool = False
     """The owner confirmed this entry."""
 

@@ -122,7 +122,15 @@ def test_without_a_forecast_trading_goes_on_by_the_other_parts() -> None:
     assert checks.check(entry("200", tail=None, confidence=D("0.3")), rules()).reason == "pending_review"
 
 
-@pytest.mark.parametrize("changes", [{"risk": None}, {"spendable_usd": None}, {"spendable_usd": D(0)}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"risk": None},
+        {"risk": replace(SURE, uncorrelated=("BTC",))},
+        {"spendable_usd": None},
+        {"spendable_usd": D(0)},
+    ],
+)
 def test_a_score_that_cannot_be_computed_blocks_an_entry_and_no_exit(changes: dict[str, Any]) -> None:
     seen = facts(**{"notional_usd": D(100), "risk": SURE} | changes)
     assert checks.check(seen, rules()).reason == "risk_score_unreadable"
@@ -194,4 +202,15 @@ def test_the_correlation_counts_with_the_side_of_what_the_account_holds(
     inputs = entries.of(risky, VenueAnswer()).risk
     assert inputs is not None
     assert inputs.correlation == (None if wanted is None else D(wanted))
+    assert inputs.uncorrelated == ()
     assert inputs.tail == TAIL
+
+
+def test_a_held_token_without_a_known_correlation_is_named_and_dust_is_not(risky: Order) -> None:
+    assert risky.signal is not None
+    risky.signal.risk_model = {"risk_inputs": {"correlations": {"BTC": "0.2"}}}
+    entries = Entries.read([risky], "paper", REVIEWED)
+    tokens = {"BTC": D(1), "XRP": D(500), "LTC": D("1e-17"), "GONE": D(3), risky.symbol: D(2)}
+    entries._holdings.by_account[risky.account] = tokens
+    inputs = entries._risk(risky, risky.signal)
+    assert inputs.uncorrelated == ("XRP",)
