@@ -282,8 +282,8 @@ class Page:
             f"(document.querySelector({json.dumps(selector)})?.innerText ?? '').includes({json.dumps(text)})"
         )
 
-    def click(self, selector: str, clicks: int = 1) -> None:
-        """Click the middle of an element with the mouse; `clicks` 2 is a double click."""
+    def click(self, selector: str, clicks: int = 1, *, held: float = 0) -> None:
+        """Click the middle of an element with the mouse, held down for seconds; `clicks` 2 is a double click."""
         place = self.evaluate(f"({STANDS_STILL})({json.dumps(selector)})")
         where = {"x": place[0], "y": place[1], "button": "left"}
         for number in range(1, clicks + 1):
@@ -291,6 +291,8 @@ class Page:
                 self.browser.send(
                     "Input.dispatchMouseEvent", self.session, type=kind, clickCount=number, **where
                 )
+                if held and kind == "mousePressed":
+                    time.sleep(held)
         self.evaluate("1")  # after the input was handled
 
     def type(self, selector: str, text: str) -> None:

@@ -94,6 +94,15 @@ def test_a_question_is_not_taken_away_by_the_refresh(
     assert "about 820 USD" in tab.text("#close-now")
 
 
+def test_a_click_that_began_before_a_refresh_is_not_lost(
+    tab: Page, visit: Callable[[str], None], world: World
+) -> None:
+    visit(f"/trades/{world.of_alice.open_position.pk}")
+    builders.price("ETH", "2100")
+    tab.click("#close > summary", held=6)
+    tab.wait("document.getElementById('close').open")
+
+
 def test_a_closed_trade_the_accounts_and_a_record(
     tab: Page, visit: Callable[[str], None], world: World
 ) -> None:

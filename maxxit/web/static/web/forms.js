@@ -35,6 +35,18 @@
     }
   });
 
+  // A part of a page is replaced while nothing is pressed: an element that goes away between press and release gets no click.
+  const waiting = [];
+  let pressed = false;
+  document.addEventListener("pointerdown", () => { pressed = true; }, true);
+  for (const end of ["pointerup", "pointercancel"]) {
+    document.addEventListener(end, () => setTimeout(() => { // after the click, which follows in the same task
+      pressed = false;
+      for (const go of waiting.splice(0)) go();
+    }, 0), true);
+  }
+  window.maxxitReleased = () => (pressed ? new Promise((resolve) => { waiting.push(resolve); }) : Promise.resolve());
+
   if (!store) return;
   const key = (form) => `${DRAFT}${user}:${form.dataset.draft}`;
   const kept = (form) => [...form.elements].filter((field) =>

@@ -118,7 +118,10 @@
         await trades(own);
       }
       const answer = await fetch("/market/tables", { credentials: "same-origin", redirect: "error" });
-      if (answer.ok) tables.innerHTML = await answer.text();
+      if (!answer.ok) return;
+      const html = await answer.text();
+      await window.maxxitReleased();
+      tables.innerHTML = html;
     } catch (error) {
       status.textContent = `Not refreshed: ${error.message}`;
     }

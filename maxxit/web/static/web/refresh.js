@@ -11,9 +11,11 @@
     try {
       const answer = await fetch(place.dataset.refresh, { credentials: "same-origin", redirect: "error" });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const html = await answer.text();
+      await window.maxxitReleased();
       const open = new Set([...place.querySelectorAll("details[id][open]")].map((one) => one.id));
       const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
-      place.innerHTML = await answer.text();
+      place.innerHTML = html;
       for (const one of place.querySelectorAll("details[id]")) one.open = open.has(one.id);
       if (focused) document.getElementById(focused)?.focus();
       status.textContent = "";

@@ -249,6 +249,7 @@
     polling = true;
     try {
       const html = await state();
+      await window.maxxitReleased();
       if (!atRest()) return;
       show(html);
       const news = urls.check && last !== undefined && last !== html; // what was said is done
