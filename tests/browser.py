@@ -288,12 +288,10 @@ class Page:
         where = {"x": place[0], "y": place[1], "button": "left"}
         for number in range(1, clicks + 1):
             for kind in ("mousePressed", "mouseReleased"):
-                self.browser.send(
-                    "Input.dispatchMouseEvent", self.session, type=kind, clickCount=number, **where
-                )
+                # The answer says that the page has handled it: until then nothing may scroll
+                self.call("Input.dispatchMouseEvent", type=kind, clickCount=number, **where)
                 if held and kind == "mousePressed":
                     time.sleep(held)
-        self.evaluate("1")  # after the input was handled
 
     def type(self, selector: str, text: str) -> None:
         """Replace what stands in a field."""

@@ -36,16 +36,22 @@
   });
 
   // A part of a page is replaced while nothing is pressed: an element that goes away between press and release gets no click.
+  // After two seconds it is replaced all the same: the release over a button that was disabled meanwhile is not reported.
+  const LONGEST_MS = 2000;
   const waiting = [];
   let pressed = false;
+  function release() {
+    pressed = false;
+    for (const go of waiting.splice(0)) go();
+  }
   document.addEventListener("pointerdown", () => { pressed = true; }, true);
   for (const end of ["pointerup", "pointercancel"]) {
-    document.addEventListener(end, () => setTimeout(() => { // after the click, which follows in the same task
-      pressed = false;
-      for (const go of waiting.splice(0)) go();
-    }, 0), true);
+    document.addEventListener(end, () => setTimeout(release, 0), true); // after the click, which follows in the same task
   }
-  window.maxxitReleased = () => (pressed ? new Promise((resolve) => { waiting.push(resolve); }) : Promise.resolve());
+  window.maxxitReleased = () => (pressed ? new Promise((resolve) => {
+    waiting.push(resolve);
+    setTimeout(release, LONGEST_MS);
+  }) : Promise.resolve());
 
   if (!store) return;
   const key = (form) => `${DRAFT}${user}:${form.dataset.draft}`;
