@@ -286,12 +286,14 @@ class Page:
         """Click the middle of an element with the mouse, held down for seconds; `clicks` 2 is a double click."""
         place = self.evaluate(f"({STANDS_STILL})({json.dumps(selector)})")
         where = {"x": place[0], "y": place[1], "button": "left"}
-        for number in range(1, clicks + 1):
-            for kind in ("mousePressed", "mouseReleased"):
-                # The answer says that the page has handled it: until then nothing may scroll
-                self.call("Input.dispatchMouseEvent", type=kind, clickCount=number, **where)
-                if held and kind == "mousePressed":
-                    time.sleep(held)
+        events = [
+            (kind, number) for number in range(1, clicks + 1) for kind in ("mousePressed", "mouseReleased")
+        ]
+        for kind, number in events[:-1]:
+            self.browser.send("Input.dispatchMouseEvent", self.session, type=kind, clickCount=number, **where)
+            time.sleep(held)
+        # The last answer says that the page has handled all of them: until then nothing may scroll
+        self.call("Input.dispatchMouseEvent", type=events[-1][0], clickCount=clicks, **where)
 
     def type(self, selector: str, text: str) -> None:
         """Replace what stands in a field."""

@@ -70,6 +70,7 @@ def test_from_a_keystore_to_kms_and_on_to_another_key_of_kms(
     trader.venue = cast(SafeVenue, venue("safe"))
     assert trader.venue.executors == (second, first)
     planned = plans.plan(pipeline.deployment)
+    trader.lab.advance(2)  # past the Safe's cooldown
     assert trader.trade("open", "0.02").state == "filled"
     pipeline.world.execute_as_owner(as_signed(planned.transaction))
     assert safes.check(pipeline.deployment) == []
