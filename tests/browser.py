@@ -51,6 +51,13 @@ STANDS_STILL = """async (selector) => {
     throw new Error(`${selector} keeps moving`);
 }"""
 """Scrolls to an element and gives its middle once that is the same twice, because a page may still be laid out."""
+CLICK_TRIES = 5
+LISTENS = """(selector) => {
+    window.__clicked = false;
+    document.addEventListener('click', (event) => { window.__clicked = event.target.closest(selector) !== null; },
+        {capture: true, once: true});
+}"""
+"""Notes whether the next click of the page is on this element."""
 AXE_ON_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe-core whose findings depend on colours."""
 
@@ -284,16 +291,22 @@ class Page:
 
     def click(self, selector: str, clicks: int = 1, *, held: float = 0) -> None:
         """Click the middle of an element with the mouse, held down for seconds; `clicks` 2 is a double click."""
-        place = self.evaluate(f"({STANDS_STILL})({json.dumps(selector)})")
-        where = {"x": place[0], "y": place[1], "button": "left"}
         events = [
             (kind, number) for number in range(1, clicks + 1) for kind in ("mousePressed", "mouseReleased")
         ]
-        for kind, number in events[:-1]:
-            self.browser.send("Input.dispatchMouseEvent", self.session, type=kind, clickCount=number, **where)
-            time.sleep(held)
-        # The last answer says that the page has handled all of them: until then nothing may scroll
-        self.call("Input.dispatchMouseEvent", type=events[-1][0], clickCount=clicks, **where)
+        for _ in range(CLICK_TRIES):  # a page may move its parts between the measure and the press
+            place = self.evaluate(f"({STANDS_STILL})({json.dumps(selector)})")
+            where = {"x": place[0], "y": place[1], "button": "left"}
+            self.evaluate(f"({LISTENS})({json.dumps(selector)})")
+            for kind, number in events[:-1]:
+                self.browser.send(
+                    "Input.dispatchMouseEvent", self.session, type=kind, clickCount=number, **where
+                )
+                time.sleep(held)
+            # The last answer says that the page has handled all of them: until then nothing may scroll
+            self.call("Input.dispatchMouseEvent", type=events[-1][0], clickCount=clicks, **where)
+            if self.evaluate("window.__clicked ?? true"):  # true as well on another page
+                return
 
     def type(self, selector: str, text: str) -> None:
         """Replace what stands in a field."""
