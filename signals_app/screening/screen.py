@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 
+import structlog
+
+from maxxit.core.errors import MaxxitError
 from maxxit.llm.policy import policy as llm_policy
+from maxxit.pipeline.interrupts import ends_the_pass
 from signals_app.policy import Screening
 from signals_app.reading.schema import Post
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +48,25 @@ def screen(
 ) -> dict[str, Screened]:
     """Return post id -> what the screening says; empty where it is off or every model runs in this process.
 
-    `tokens`: symbol -> words that mean it. Raises `Misconfigured` where the reader's parameters cannot be read.
+    A post that the reader fails at is left out, so that the model is asked about it. `tokens`: symbol -> words that
+    mean it. Raises `Misconfigured` where the reader's parameters cannot be read.
     """
     if not rules.reader or not _paid():
         return {}
     from signals_app.reading.trained.model import TrainedReader, shipped  # only where it is used
 
-    readings = TrainedReader.of(shipped(rules.reader), tokens).read(posts)
-    return {
-        post.post_id: judged(post.post_id, Decimal(str(reading.confidence)), rules)
-        for post, reading in zip(posts, readings, strict=True)
-    }
+    reader = TrainedReader.of(shipped(rules.reader), tokens)
+    screened = {}
+    for post in posts:
+        try:
+            [reading] = reader.read([post])
+        except Exception as error:
+            if isinstance(error, MaxxitError) or ends_the_pass(error):
+                raise
+            log.exception("post_not_screened", post=post.post_id)
+            continue
+        screened[post.post_id] = judged(post.post_id, Decimal(str(reading.confidence)), rules)
+    return screened
 
 
 def judged(post_id: str, chance: Decimal, rules: Screening) -> Screened:

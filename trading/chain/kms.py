@@ -130,7 +130,7 @@ class AwsKmsKey:
             raise self._error(operation, rejection) from None
 
     def _error(self, operation: str, rejection: Rejected) -> Retryable | Misconfigured:
-        """Return what an error of KMS (a 4xx) means for whoever asked."""
+        """Return the exception of this project for an error of KMS (a 4xx)."""
         name, message = _name_of(rejection.body)
         if name in LATER:
             return Retryable(f"AWS KMS, {operation}: {name}", limited=True)

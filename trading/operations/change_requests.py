@@ -1,6 +1,6 @@
 """Ask for changes that raise risk, and decide on them: a second person approves, refuses, or lets them expire.
 
-Two logged-in people stand behind each change that is applied here: the one who asked and another who approved. The
+Each change that is applied here has two logged-in people: the requester and another person, who approved it. The
 command line and API keys identify nobody, so a request from there is first confirmed by a person who is logged in.
 What only reduces risk applies at once.
 """
@@ -155,7 +155,7 @@ def approve(pk: int, *, user: Any, sha256: str) -> ChangeRequest:
         sha256: of the change that this person saw.
 
     Raises:
-        Rejected: the person may not, is the one who asked, saw another change, or the request is decided, expired or
+        Rejected: the person may not, is the requester, saw another change, or the request is decided, expired or
             stale; also what the change itself raises. Nothing is applied then.
     """
     with transaction.atomic():

@@ -1,5 +1,6 @@
 """Posts in which a trained reader expects no call reach no paid model; a share of them shows what that costs."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -15,6 +16,9 @@ from signals_app.classify import classify
 from signals_app.models import CtPost
 from signals_app.policy import Classify, Screening
 from signals_app.policy import policy as signals_policy
+from signals_app.reading.rules.read import LexicalReading
+from signals_app.reading.schema import Post
+from signals_app.reading.trained.model import TrainedReader
 from signals_app.screening import audit as audits
 from signals_app.screening.audit import Audit, audit
 from signals_app.screening.screen import judged, screen
@@ -106,6 +110,24 @@ def test_a_post_that_was_edited_meanwhile_is_not_rejected(
     assert run(ON) == 0
     post.refresh_from_db()
     assert post.state == "new"
+
+
+def test_a_post_that_the_reader_fails_at_is_read_by_the_model_and_stops_no_other(
+    author: CtAccount, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange, talk = make.post(author, text=f"{TALK} strange"), make.post(author, text=TALK)
+    read = TrainedReader.read
+
+    def fails(self: TrainedReader, posts: Sequence[Post]) -> list[LexicalReading]:
+        if posts[0].text.endswith("strange"):
+            raise RecursionError("as deep as the text")
+        return read(self, posts)
+
+    monkeypatch.setattr(TrainedReader, "read", fails)
+    assert run(ON) == 1
+    assert model.asked == [[strange.post_id]]
+    talk.refresh_from_db()
+    assert talk.outcome == "prefiltered:no_call_expected"
 
 
 @given(st.text(min_size=1, max_size=20), st.decimals(0, 1, places=4))

@@ -40,8 +40,10 @@
   const LONGEST_MS = 2000;
   const waiting = [];
   let pressed = false;
+  let timer;
   function release() {
     pressed = false;
+    clearTimeout(timer); // a later press has its own
     for (const go of waiting.splice(0)) go();
   }
   document.addEventListener("pointerdown", () => { pressed = true; }, true);
@@ -50,7 +52,8 @@
   }
   window.maxxitReleased = () => (pressed ? new Promise((resolve) => {
     waiting.push(resolve);
-    setTimeout(release, LONGEST_MS);
+    clearTimeout(timer);
+    timer = setTimeout(release, LONGEST_MS);
   }) : Promise.resolve());
 
   if (!store) return;
