@@ -42,6 +42,7 @@ APPLICATION, READER = "maxxit_app", "maxxit_read"
 """Roles that own nothing; their privileges are granted after the migrations (`maxxit.ops.roles`)."""
 REDIS_PORT = 6390
 """Tried first; the port in use is stored in `<data>/redis/port`."""
+PORT_TRIES = 3
 SOCKET_PATH_LIMIT = 100
 """Bytes: the kernel's limit for the path of a Unix socket is 103 (macOS) or 107 (Linux)."""
 READY_SECONDS = 30.0
@@ -257,7 +258,16 @@ class Redis:
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         self._clear_leftovers()
-        (self.home / "port").write_text(str(_free_port(self.port)))
+        for left in reversed(range(PORT_TRIES)):
+            (self.home / "port").write_text(str(_free_port(self.port)))
+            self._launch(output)
+            if wait_until(self._answers, READY_SECONDS, self._exited):
+                return
+            # Another server may take the port between the look at it and the start
+            if not left or not self._exited() or not port_taken(self.port):
+                raise Retryable(f"Redis does not start; end of its log: {_tail(self.home / 'server.log')}")
+
+    def _launch(self, output: Output) -> None:
         config = self._config()
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -269,9 +279,9 @@ class Redis:
                 preexec_fn=bound_to_parent(signal.SIGTERM),
                 process_group=0,
             )
-        started = self.process
-        if not wait_until(self._answers, READY_SECONDS, lambda: started.poll() is not None):
-            raise Retryable(f"Redis does not start; end of its log: {_tail(self.home / 'server.log')}")
+
+    def _exited(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop with SIGTERM: the append-only file is flushed to disk."""

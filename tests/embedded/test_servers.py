@@ -14,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from maxxit.embedded import servers
 from maxxit.embedded.processes import wait_until
 from maxxit.embedded.servers import Postgres, Redis, urls
 
@@ -151,6 +152,27 @@ def test_redis_asks_for_the_password_and_never_forgets_by_itself(embedded_redis:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
     for name in ("password", "redis.conf"):
         assert stat.S_IMODE((embedded_redis.home / name).stat().st_mode) == 0o600
+
+
+def test_redis_takes_another_port_where_one_is_taken_between_the_look_and_the_start(
+    embedded_redis: Redis, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, looks = servers._free_port, []
+
+    def too_early(first: int) -> int:
+        looks.append(first)
+        return embedded_redis.port if len(looks) == 1 else free(first)
+
+    monkeypatch.setattr(servers, "_free_port", too_early)
+    second = Redis(tmp_path_factory.mktemp("second"), ephemeral=True)
+    second.start()
+    with redis.Redis.from_url(second.url) as client:
+        answered = client.ping()
+    second.stop()
+
+    assert answered
+    assert second.port != embedded_redis.port
+    assert len(looks) == 2
 
 
 def test_redis_moves_to_a_free_port_and_the_url_follows(
